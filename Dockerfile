@@ -1,0 +1,40 @@
+# Serin's image. Build: docker build -t serin .
+# Run:   docker run --read-only --tmpfs /tmp -p 8000:8000 -v serin-state:/var/lib/serin serin
+# The sample models are in /models; mount your own over it. The admin port stays on the container's loopback:
+# docker exec CONTAINER serin route show
+#
+# Pinned by version tag. To pin the bytes as well, pass --build-arg PYTHON_IMAGE=python@sha256:<digest of that tag>.
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+WORKDIR /src
+RUN python -m venv /opt/serin
+COPY requirements.lock ./
+RUN /opt/serin/bin/python -m pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY service ./service
+COPY router ./router
+# What only an installation needs does not go into the image.
+RUN /opt/serin/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation . \
+ && /opt/serin/bin/python -m pip uninstall --yes setuptools pip
+
+FROM ${PYTHON_IMAGE}
+LABEL org.opencontainers.image.title="Serin" org.opencontainers.image.licenses="Apache-2.0"
+# A fresh volume takes its owner from this directory.
+RUN mkdir -p /var/lib/serin && chown 10001:10001 /var/lib/serin
+COPY --from=build /opt/serin /opt/serin
+COPY models /models
+ENV PATH=/opt/serin/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    SERIN_MODELS=/models \
+    SERIN_STATE=/var/lib/serin \
+    SERIN_HOST=0.0.0.0
+USER 10001:10001
+WORKDIR /var/lib/serin
+VOLUME /var/lib/serin
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('SERIN_HTTP_PORT', '8000') + '/v2/health/live', timeout=4)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["serin", "serve"]

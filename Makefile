@@ -1,0 +1,102 @@
+# Serin: everything a person types while working on it. `make` alone explains.
+# Needs Python 3.11+ with pip, and make; everything else is installed into .venv from locked, hash-checked lists.
+
+SHELL  := /bin/sh
+PYTHON ?=
+ARGS   ?=
+BIN    := .venv/bin
+ENTER  := $(BIN)/python
+PIP    := $$(cat .venv/.pip) --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test test-slow check format bench models docs lock clean
+
+help:
+	@echo 'Serin: serve versions of ONNX models, split traffic among them, see what each predicts.'
+	@echo
+	@echo '  make run        start it on the sample models (ARGS="--workers 4" adds flags; ARGS=--help lists them)'
+	@echo '  make demo       a tour with real rows and a canary, on free ports; ends by itself'
+	@echo '  make test       all tests but the slow ones; says what it skips'
+	@echo '  make check      what must be green before a push: format, lint, types, imports, unit and docs tests'
+	@echo
+	@echo '  make test-slow  the slow tests: image steps, Kubernetes manifests, promtool'
+	@echo '  make format     let ruff rewrite the sources'
+	@echo '  make bench      the short load tests; prints the numbers of this machine'
+	@echo '  make models     train and export the sample models again (seeded)'
+	@echo '  make docs       write the generated tables of docs/ from the code'
+	@echo '  make lock       renew requirements*.lock from pyproject.toml (needs uv)'
+	@echo '  make clean      remove .venv, caches and .serin (the state of make run)'
+	@echo
+	@echo 'PYTHON=/path/to/python3 chooses the interpreter that .venv is made with.'
+
+# ---- what runs ------------------------------------------------------------------------------------------------------
+
+run: .venv/.runtime
+	@exec $(BIN)/serin serve --models models --state .serin $(ARGS)
+
+demo: .venv/.runtime
+	@$(ENTER) -m loadtests.demo $(ARGS)
+
+bench: .venv/.dev
+	@$(ENTER) -m loadtests.run short $(ARGS)
+
+models: .venv/.dev
+	@$(ENTER) models/train.py $(ARGS)
+
+docs: .venv/.dev
+	@$(ENTER) -m tests.docs.generated
+
+# ---- what proves ----------------------------------------------------------------------------------------------------
+
+test: .venv/.dev
+	@$(ENTER) -m pytest -q -m 'not slow' tests $(ARGS)
+	@echo 'Not run here: tests marked slow (make test-slow).'
+
+test-slow: .venv/.dev
+	@$(ENTER) -m pytest -q -m slow tests $(ARGS)
+
+check: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(ENTER) -m pytest -q -m 'not slow' tests/unit tests/docs
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# ---- the environment ------------------------------------------------------------------------------------------------
+# Each file below is a stamp: while it is newer than the lock, nothing is installed again.
+
+.venv/.runtime: .venv/.home requirements.lock pyproject.toml
+	@echo 'Installing what Serin needs into .venv (once) ...'
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: .venv/.runtime requirements-dev.lock
+	@echo 'Installing what the tests need into .venv (once) ...'
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# A .venv does not survive a move of the checkout; made elsewhere, it is made again.
+ifneq ($(shell cat .venv/.home 2>/dev/null),$(CURDIR))
+.PHONY: .venv/.home
+endif
+.venv/.home:
+	@.ci/make-venv "$(PYTHON)"
+
+# ---- upkeep ---------------------------------------------------------------------------------------------------------
+
+LOCK = uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --universal --python-version 3.11 \
+       --no-annotate --custom-compile-command 'make lock' --quiet
+
+lock:
+	@command -v uv >/dev/null || { echo 'make lock needs uv on the PATH; nothing else does.' >&2; exit 2; }
+	$(LOCK) --extra build -o requirements.lock
+	$(LOCK) --extra build --extra dev --extra train -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf .venv .serin build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

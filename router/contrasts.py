@@ -1,0 +1,77 @@
+"""Checks and blocks brought together: one way in for every kind of check, and the e-values that come out. Pure.
+
+All that a bet depends on (margins in odds, latency edges, design points) is taken from blocks before this one, so each
+e-process is a test supermartingale (statistics.md 3 and 4).
+"""
+
+import numpy as np
+
+from router.errors import InvalidArgument
+from router.evidence import Block
+from router.latencies import observe_latency
+from router.ledger import FLOOR, HARM, CheckState, margin_keys
+from router.rates import observe_limit, observe_rate
+from router.sequences import RATIO_POINTS
+from router.sequential import ClassCheck, LatencyCheck, LimitCheck, Margin, RateCheck, ScoreCheck, SequentialCheck
+from router.shifts import observe_classes, observe_score
+from router.wealth import log_mean_exp
+
+
+def start(check: SequentialCheck) -> CheckState:
+    """A check that has seen nothing, but for the reference of a latency check."""
+    rows, history, points = 1, np.zeros(2), RATIO_POINTS
+    edges: tuple[int, ...] = ()
+    if isinstance(check, LatencyCheck):
+        rows, edges = len(check.quantiles), (-1,) * len(check.quantiles)
+        history = np.asarray(check.reference or (0,) * (len(check.edges) + 1), dtype=np.float64)
+    elif isinstance(check, ClassCheck):
+        rows, history, points = check.classes, np.zeros(check.classes), 3
+    elif isinstance(check, ScoreCheck):
+        history, points = np.zeros(check.buckets), 3
+    return CheckState(-1, (0, 0), np.zeros((rows, 4)), history, edges, {}, np.zeros((rows, points)))
+
+
+def observe(check: SequentialCheck, state: CheckState, block: Block) -> CheckState:
+    """The state after `block`. A block that counted nothing of this check's, of a suspended check or with a problem
+    changes nothing. Raises InvalidArgument when cells do not fit the check."""
+    if check.suspended or block.problem:
+        return state
+    if isinstance(check, RateCheck):
+        return observe_rate(check, state, block)
+    if isinstance(check, LatencyCheck):
+        return observe_latency(check, state, block)
+    if isinstance(check, ClassCheck):
+        return observe_classes(check, state, block)
+    if isinstance(check, ScoreCheck):
+        return observe_score(check, state, block)
+    if isinstance(check, LimitCheck):
+        return observe_limit(check, state, block)
+    raise InvalidArgument(f"{check.name}: there is no check of kind {type(check).__name__}")
+
+
+def harm_log_e(check: SequentialCheck, state: CheckState) -> float:
+    """Log e-value of harm, nats: the mean over quantiles or classes; the lesser of "ratio" and "floor", which is valid
+    for their union; of a score, at most 0 while the estimated shift is below its gate."""
+    harm = state.processes.get(HARM)
+    if harm is None:
+        return 0.0
+    log_e = float(log_mean_exp(harm.log_e))
+    if isinstance(check, RateCheck) and FLOOR in state.processes:
+        log_e = min(log_e, float(state.processes[FLOOR].log_e[0]))
+    if isinstance(check, ScoreCheck) and abs(score_shift(state)) < check.min_auc_shift:
+        log_e = min(log_e, 0.0)
+    return log_e
+
+
+def score_shift(state: CheckState) -> float:
+    """The estimated P(candidate's score is higher than the control's) - 1/2."""
+    weighted, weight, _ = state.likelihood[0]
+    return float(weighted / weight) if weight > 0.0 else 0.0
+
+
+def safe_log_e(state: CheckState, margin: Margin) -> float:
+    """Log e-value of "within the margin", nats: the mean of the ways to show it (ratio, floor), each of which must hold
+    at every quantile, so the least of them."""
+    ways = [float(state.processes[key].log_e.min()) for key in margin_keys(margin) if key in state.processes]
+    missing = len(margin_keys(margin)) - len(ways)
+    return float(log_mean_exp(np.asarray(ways + [0.0] * missing)))

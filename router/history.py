@@ -1,0 +1,30 @@
+"""One line of the append-only history, and who caused it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who asked, and why."""
+
+    actor: str = "serin"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the append-only history. `before` and `after` are JSON values; id, at and revision come at commit.
+
+    `rollout`: the id of the rollout that it belongs to.
+    """
+
+    kind: str
+    model: str | None
+    who: Who
+    before: Any = None
+    after: Any = None
+    id: int = 0
+    at: str = ""
+    revision: int = 0
+    rollout: str | None = None

@@ -1,0 +1,107 @@
+"""The one list of metrics: the exposition is built from it, the docs and the tests compare themselves with it."""
+
+from dataclasses import dataclass
+
+Labels = tuple[str, ...]
+VARIANT_LABELS = ("model", "version", "variant")
+_VARIANT = VARIANT_LABELS
+
+
+@dataclass(frozen=True, slots=True)
+class MetricName:
+    """One row of the table of metrics. `kind` is counter, gauge or histogram."""
+
+    name: str
+    kind: str
+    help: str
+    labels: Labels = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of a metric, where no counter says it. `labels`: values in the order of the metric's."""
+
+    name: str
+    labels: Labels
+    value: float
+
+
+METRICS = (
+    MetricName(
+        "serin_requests_total", "counter", "Requests that a variant was given, by how they ended. Assignment is split,"
+        " or direct (a named version or a rule).", (*_VARIANT, "assignment", "outcome"),
+    ),
+    MetricName("serin_assigned_total", "counter", "Requests given to a variant, by what decided.", (*_VARIANT, "how")),
+    MetricName(
+        "serin_request_duration_seconds", "histogram", "Time from the assignment to the result, of requests that ran.",
+        _VARIANT,
+    ),
+    MetricName(
+        "serin_request_phase_duration_seconds", "histogram", "Time in decode, queue, compute and encode, of requests"
+        " that ran.", (*_VARIANT, "phase"),
+    ),
+    MetricName("serin_requests_in_flight", "gauge", "Requests assigned and not yet done.", ("model", "version")),
+    MetricName("serin_queued_requests", "gauge", "Requests waiting for a place to run.", ("model", "version")),
+    MetricName("serin_predictions_total", "counter", "Rows by predicted class.", (*_VARIANT, "output", "class")),
+    MetricName("serin_prediction_value", "histogram", "Predicted numbers, one a row.", (*_VARIANT, "output")),
+    MetricName("serin_prediction_confidence", "histogram", "Top probability, one a row.", (*_VARIANT, "output")),
+    MetricName(
+        "serin_predictions_nonfinite_total", "counter", "Rows whose prediction was NaN or infinite.",
+        (*_VARIANT, "output"),
+    ),
+    MetricName(
+        "serin_served_instead_total", "counter", "Requests that a variant was given in the place of another, by why and"
+        " by how they ended there. Reason is budget or exposure where the other was not tried; otherwise the other has"
+        " failed and is counted with its failure.", (*_VARIANT, "instead_of", "reason", "outcome"),
+    ),
+    MetricName(
+        "serin_mirror_requests_total", "counter", "Copies of requests that a mirrored version ran, by how they ended.",
+        (*_VARIANT, "outcome"),
+    ),
+    MetricName(
+        "serin_mirror_dropped_total", "counter", "Requests that were sampled for a mirror and left out, by reason.",
+        (*_VARIANT, "reason"),
+    ),
+    MetricName("serin_mirror_duration_seconds", "histogram", "Time that copies of requests ran.", _VARIANT),
+    MetricName(
+        "serin_mirror_pairs_total", "counter", "Requests that both versions answered, by whether some output differs.",
+        (*_VARIANT, "result"),
+    ),
+    MetricName(
+        "serin_mirror_outputs_total", "counter", "The same by output.", (*_VARIANT, "output", "result"),
+    ),
+    MetricName("serin_mirror_rows_total", "counter", "The same by row of an output.", (*_VARIANT, "output", "result")),
+    MetricName(
+        "serin_mirror_difference", "histogram", "Largest distance of a row of an output from the stable answer; its"
+        " unit is that of the comparison.", (*_VARIANT, "output"),
+    ),
+    MetricName("serin_exposure_used", "gauge", "What a rollout's exposure budget has used up.", ("model", "limit")),
+    MetricName("serin_exposure_limit", "gauge", "What a rollout's exposure budget allows.", ("model", "limit")),
+    MetricName("serin_rollout_phase", "gauge", "1 for the phase of a model's last rollout.", ("model", "phase")),
+    MetricName("serin_rollout_step", "gauge", "The rollout's step, from 1; 0 before the first.", ("model",)),
+    MetricName("serin_rollout_steps", "gauge", "How many steps the rollout has.", ("model",)),
+    MetricName(
+        "serin_rollout_check", "gauge", "1 for the verdict of each check of the present step.",
+        ("model", "check", "verdict"),
+    ),
+    MetricName(
+        "serin_rollout_decisions_total", "counter", "What rollouts decided, since the controller started. Reason is"
+        " person, check, contract, or what moved it.", ("model", "decision", "reason"),
+    ),
+    MetricName(
+        "serin_hook_deliveries_total", "counter", "Events that a hook took (delivered), attempts that failed, and"
+        " events that were given up (dropped), since the controller started.", ("hook", "result"),
+    ),
+    MetricName("serin_hook_backlog", "gauge", "Events behind the last one that is settled for a hook.", ("hook",)),
+    MetricName("serin_route_weight_ratio", "gauge", "Share of a route's traffic that a variant should get.", _VARIANT),
+    MetricName(
+        "serin_route_share_ratio", "gauge", "Share of a route's split that a variant got since the weights last"
+        " changed.", _VARIANT,
+    ),
+    MetricName("serin_route_epoch", "gauge", "Number of the route's present weights.", ("model",)),
+    MetricName("serin_table_revision", "gauge", "Revision of the route table in the process that answers."),
+    MetricName("serin_model_workers", "gauge", "Live workers, by state of a version.", ("model", "version", "state")),
+    MetricName("serin_worker_restarts_total", "counter", "Workers that were replaced."),
+    MetricName("serin_rejected_requests_total", "counter", "Requests that reached no variant, by reason.", ("reason",)),
+    MetricName("serin_build_info", "gauge", "What is running; always 1.", ("name", "version", "onnxruntime")),
+)  # fmt: skip

@@ -1,0 +1,91 @@
+"""The route that a rollout wants at each point of its way: an ordinary route, made from the one that was stable."""
+
+from dataclasses import replace
+
+from router.phases import AT_A_STEP, Phase
+from router.plan import ExposureLimit
+from router.rollout import Rollout, weights_of
+from router.routes import PPM, Route, Rule, Variant
+from router.safeguards import Exposure, Fallback, Mirror
+from router.strategies import StepKind, rules_at
+
+_PROMOTED = (Phase.PROMOTING, Phase.WINDOW, Phase.PROMOTED)
+
+
+def route_of(rollout: Rollout) -> Route:
+    """The route for the rollout's phase and step; before the first step and after an abort it is the stable one."""
+    if rollout.phase in AT_A_STEP and rollout.step >= 0:
+        return _walking(rollout)
+    return _promoted(rollout) if rollout.phase in _PROMOTED else rollout.stable
+
+
+def _walking(rollout: Rollout) -> Route:
+    stable, spec = rollout.stable, rollout.spec
+    weights = weights_of(rollout, rollout.step)
+    known = {variant.name for variant in stable.variants}
+    kept = tuple(replace(v, weight_ppm=weights.get(v.name, v.weight_ppm)) for v in stable.variants)
+    added = tuple(replace(c, weight_ppm=weights[c.name]) for c in rollout.candidates if c.name not in known)
+    testers = tuple(
+        Rule(header, rollout.candidates[0].name, value) for header, value in rules_at(spec.steps, rollout.step)
+    )
+    return replace(
+        stable,
+        variants=(*kept, *added),
+        salt=spec.salt or rollout.id,
+        key=spec.key or stable.key,
+        rules=(*testers, *stable.rules),
+        fallback=_fallback(rollout),
+        mirrors=_mirrors(rollout),
+        exposure=_exposure(rollout),
+    )
+
+
+def _promoted(rollout: Rollout) -> Route:
+    """All traffic on the winner. Names move with it: an alias of the old stable version, and rules to its variant."""
+    stable = rollout.stable
+    winner = next(candidate for candidate in rollout.candidates if candidate.name == rollout.winner)
+    ruled = {rule.variant for rule in stable.rules} - {winner.name}
+    others = tuple(replace(v, weight_ppm=0) for v in stable.variants if v.name in ruled)
+    moved = {
+        name: winner.version if version == rollout.source.version and name == "stable" else version
+        for name, version in stable.aliases.items()
+    }
+    return replace(
+        stable,
+        variants=(Variant(winner.name, winner.version, PPM), *others),
+        aliases=moved,
+        fallback=None,
+        mirrors=(),
+        exposure=None,
+    )
+
+
+def _fallback(rollout: Rollout) -> Fallback | None:
+    safety = rollout.spec.fallback
+    reached = any(weight > 0 for name, weight in weights_of(rollout, rollout.step).items() if name != _stable(rollout))
+    if safety is None or not (reached or rules_at(rollout.spec.steps, rollout.step)):
+        return rollout.stable.fallback
+    return Fallback(_stable(rollout), safety.reasons, safety.budget_ppm)
+
+
+def _mirrors(rollout: Rollout) -> tuple[Mirror, ...]:
+    step = rollout.current
+    if step is None or step.share_ppm == 0 or step.kind not in (StepKind.SHADOW, StepKind.PREVIEW):
+        return rollout.stable.mirrors
+    mirrors = (
+        Mirror(candidate.version, step.share_ppm, candidate.name, _stable(rollout), rollout.spec.compare)
+        for candidate in rollout.candidates
+    )
+    return (*rollout.stable.mirrors, *mirrors)
+
+
+def _exposure(rollout: Rollout) -> Exposure | None:
+    limit: ExposureLimit | None = rollout.spec.exposure
+    if limit is None or rollout.proven:
+        return None
+    candidate = rollout.candidates[0].name
+    return Exposure(rollout.id, candidate, _stable(rollout), limit.requests, limit.keys, limit.failures)
+
+
+def _stable(rollout: Rollout) -> str:
+    return rollout.source.name

@@ -1,0 +1,84 @@
+"""The tables of the state database."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text
+
+SCHEMA_VERSION = 2
+"""Grows with every change that an older Serin could not read."""
+
+metadata = MetaData()
+
+meta = Table("meta", metadata, Column("name", String, primary_key=True), Column("value", Text, nullable=False))
+
+tables = Table(
+    "tables",
+    metadata,
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", String, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("model", String, index=True),
+    Column("reason", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+    Column("rollout", String, index=True),
+    sqlite_autoincrement=True,
+)
+
+unloaded = Table(
+    "unloaded",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+)
+
+quarantines = Table(
+    "quarantines",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("model", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+crashes = Table(
+    "crashes",
+    metadata,
+    Column("instance", String, primary_key=True),
+    Column("digest", String, nullable=False, index=True),
+    Column("model", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("signal", String, nullable=False),
+    Column("at_seconds", Float, nullable=False),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", Integer, nullable=False, index=True),
+    Column("model", String, nullable=False, index=True),
+    Column("phase", String, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+MIGRATIONS: Mapping[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE events ADD COLUMN rollout VARCHAR",
+        "CREATE INDEX ix_events_rollout ON events (rollout)",
+    ),
+}
+"""What leads from a version to the next, besides tables that are new."""

@@ -1,0 +1,275 @@
+"""What is counted of a request, and where: bound once when the table is swapped, then a few additions a request.
+
+`Recorder` belongs to one worker's segment and gives out series; `VariantSeries.observe` is the hot path (well under
+1 µs). All times are whole nanoseconds. What the cells become for Prometheus stands in `router/exposition.py`.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from router.blocks import Block, CrashSlot
+from router.counters import Segment
+from router.errors import ResourceExhausted
+from router.layout import (
+    ASSIGNED,
+    HOW_CELLS,
+    OUTCOME,
+    OUTCOME_CELLS,
+    REJECTED,
+    RESTARTS,
+    WORKER,
+    BlockSpec,
+    How,
+    Outcome,
+)
+
+__all__ = [
+    "How",
+    "Outcome",
+    "Recorder",
+    "SeriesName",
+    "VariantSeries",
+    "VersionGauges",
+    "WatchedFamily",
+    "WorkerSeries",
+]
+
+# Upper edges of the latency buckets in whole µs: 20 µs to 60 s, a tenth apart (rulings 11).
+LATENCY_EDGES_US = tuple(round(20 * 1.1**step) for step in range(157))
+PHASES = ("decode", "queue", "compute", "encode")
+PHASE_EDGES_US = (2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 20_000, 100_000, 500_000, 2_000_000, 10_000_000)
+
+# Families of a variant's block, beside ASSIGNED and OUTCOME. `first` gets one cell a watched family from each request
+# (its first row: what evidence counts); `more` gets the other rows of requests that carry several.
+LATENCY, TIME_NS, FIRST, MORE = "latency", "time_ns", "first", "more"
+VARIANT, VERSION = "variant", "version"
+SERVED = "served"
+"""What a variant answered in the place of another: the same families as a variant's, and never part of its own."""
+
+SERVED_REASONS = ("timeout", "shed", "error", "nonfinite", "budget", "exposure")
+
+STATES = ("ABSENT", "UNKNOWN", "LOADING", "READY", "UNAVAILABLE", "UNLOADING")
+REJECTIONS = (
+    "other", "bad_request", "not_found", "not_ready", "too_large", "unsupported_media_type", "timeout", "overloaded",
+    "draining", "unauthorized", "forbidden", "unimplemented", "internal", "cancelled",
+)  # fmt: skip
+
+MAX_BLOCKS_PER_VARIANT = 32
+REST_NS = 10_000_000_000
+"""How long a closed epoch stays readable before its block counts another."""
+
+_FAST_US = 65_536
+_LATENCY_AT = bytes(bisect_right(LATENCY_EDGES_US, micros) for micros in range(_FAST_US))
+_PHASE_AT = bytes(bisect_right(PHASE_EDGES_US, micros) for micros in range(_FAST_US))
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedFamily:
+    """What is counted of one output. `class`: a cell each label, the last may be "other". `value` and `confidence`: a
+    cell each edge (value <= edge), one above, and the last cell for what is not finite."""
+
+    output: str
+    kind: Literal["class", "value", "confidence"]
+    labels: tuple[str, ...] = ()
+    edges: tuple[float, ...] = ()
+
+    @property
+    def cell_count(self) -> int:
+        return len(self.labels) if self.kind == "class" else len(self.edges) + 2
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesName:
+    """Whose requests. `direct`: by rule or named version, which never mix with the split's; they know no epochs."""
+
+    model: str
+    version: int
+    variant: str
+    epoch: int = 0
+    direct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VariantSeries:
+    """Where one worker counts one variant in one epoch. Only the loop's thread may call these.
+
+    assigned(how): a request was given to this variant; each is closed by exactly one observe.
+    observe(outcome, total_ns, phases, cells): it ended, `total_ns` after its assignment; phases are decode, queue,
+    compute and encode in ns, none negative; cells are `Watch.cells`' first part, () without a result.
+    more(pairs): (cell, count) for the rows behind the first.
+    """
+
+    assigned: Callable[[int], None]
+    observe: Callable[[int, int, tuple[int, int, int, int], Sequence[int]], None]
+    more: Callable[[Sequence[tuple[int, int]]], None]
+    block: Block
+
+
+class VersionGauges:
+    """What is so now of one version in one worker."""
+
+    __slots__ = ("_cells",)
+
+    def __init__(self, block: Block) -> None:
+        self._cells = block.cells
+
+    def state(self, state: str) -> None:
+        """One of STATES; "ABSENT" when the worker has let go of it."""
+        self._cells[0] = STATES.index(state)
+
+    def queued(self, requests: int) -> None:
+        """How many wait for a place to run."""
+        self._cells[1] = requests
+
+
+class WorkerSeries:
+    """What happened to requests that never reached a variant."""
+
+    __slots__ = ("_cells",)
+
+    def __init__(self, block: Block) -> None:
+        self._cells = block.cells
+
+    def rejected(self, reason: str) -> None:
+        """One of REJECTIONS; anything else counts as "other"."""
+        self._cells[_REJECTION.get(reason, 0)] += 1
+
+
+_REJECTION = {reason: index for index, reason in enumerate(REJECTIONS)}
+
+
+class Recorder:
+    """Gives out the places of one worker. All methods raise ResourceExhausted when the state directory has no room."""
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
+
+    def variant(self, name: SeriesName, watched: Sequence[WatchedFamily], now_ns: int) -> VariantSeries:
+        """Where to count `name`; closes the variant's other epochs. `now_ns`: a clock that does not go back. A new
+        epoch takes the block whose epoch was closed longest ago, at least 10 s, with nothing in flight; else a new
+        one."""
+        spec = variant_spec(name, watched)
+        block = self.segment.block(spec) if name.direct else self.epoch_block(spec, name.epoch, now_ns)
+        return _bind(block)
+
+    def served(self, name: SeriesName, instead_of: str, reason: str, watched: Sequence[WatchedFamily]) -> VariantSeries:
+        """Where to count what `name` answers in the place of the variant `instead_of`. `reason`: of SERVED_REASONS."""
+        return _bind(self.segment.block(served_spec(name, instead_of, reason, watched)))
+
+    def version(self, model: str, version: int) -> VersionGauges:
+        labels = {"model": model, "version": str(version)}
+        families = (("state", 1), ("queued", 1))
+        return VersionGauges(self.segment.block(BlockSpec(VERSION, labels, families, gauges=("state", "queued"))))
+
+    def worker(self) -> WorkerSeries:
+        return WorkerSeries(self.segment.block(BlockSpec(WORKER, {}, ((REJECTED, 32), (RESTARTS, 1)))))
+
+    def version_token(self, model: str, version: int, digest: str) -> int:
+        return self.segment.version_token(model, version, digest)
+
+    def slot(self, number: int) -> CrashSlot:
+        return self.segment.slot(number)
+
+    def epoch_block(self, spec: BlockSpec, epoch: int, now_ns: int) -> Block:
+        """The block that counts `spec` in this epoch; its other epochs are closed (see `variant`)."""
+        blocks = self.segment.blocks(spec)
+        for block in blocks:
+            if block.epoch != epoch and (block.closed_ns is None or block.closed_ns > now_ns):
+                block.close_epoch(now_ns)  # also after a reboot, when the clock began anew
+        own = next((block for block in blocks if block.epoch == epoch), None) or self._free_block(spec, blocks, now_ns)
+        if own.epoch != epoch or own.closed_ns is not None:
+            own.open_epoch(epoch)  # closed with the same number: the controller lost its state and counts anew
+        return own
+
+    def _free_block(self, spec: BlockSpec, blocks: Sequence[Block], now_ns: int) -> Block:
+        by_age = sorted(blocks, key=lambda block: (block.in_flight > 0, block.closed_ns or 0))
+        if by_age and by_age[0].in_flight <= 0 and (by_age[0].closed_ns or 0) + REST_NS <= now_ns:
+            return by_age[0]
+        if len(blocks) >= MAX_BLOCKS_PER_VARIANT:
+            return by_age[0]
+        try:
+            return self.segment.new_block(spec, urgent=bool(blocks))
+        except ResourceExhausted:
+            if not by_age:
+                raise
+            return by_age[0]  # a change of weights must succeed on a full disk too
+
+
+def variant_spec(name: SeriesName, watched: Sequence[WatchedFamily]) -> BlockSpec:
+    """The block of a variant. `first` lies at cell 0, so a watched cell's number is its place in the block."""
+    cells = sum(family.cell_count for family in watched)
+    assignment = "direct" if name.direct else "split"
+    labels = {"model": name.model, "version": str(name.version), "variant": name.variant, "assignment": assignment}
+    families = [(FIRST, cells), (MORE, cells), (ASSIGNED, HOW_CELLS), (OUTCOME, OUTCOME_CELLS)]
+    families += [(LATENCY, len(LATENCY_EDGES_US) + 1), (TIME_NS, 1 + len(PHASES))]
+    families += [(phase, len(PHASE_EDGES_US) + 1) for phase in PHASES]
+    meta = {"watched": [[family.output, family.kind, family.labels, family.edges] for family in watched]}
+    return BlockSpec(VARIANT, labels, tuple(families), epochs=not name.direct, meta=meta)
+
+
+def served_spec(name: SeriesName, instead_of: str, reason: str, watched: Sequence[WatchedFamily]) -> BlockSpec:
+    """The block of answers in another variant's place; it knows no epochs."""
+    spec = variant_spec(replace(name, direct=True), watched)
+    labels = {label: text for label, text in spec.labels.items() if label != "assignment"}
+    return replace(spec, kind=SERVED, labels={**labels, "instead_of": instead_of, "reason": reason})
+
+
+def watched_of(spec: BlockSpec) -> tuple[WatchedFamily, ...]:
+    """The watched families of a variant's block, in the order of their cells."""
+    return tuple(
+        WatchedFamily(output, kind, tuple(labels), tuple(edges)) for output, kind, labels, edges in spec.meta["watched"]
+    )
+
+
+def _latency_bucket(nanos: int) -> int:
+    return bisect_right(LATENCY_EDGES_US, nanos // 1000)
+
+
+def _phase_bucket(nanos: int) -> int:
+    return bisect_right(PHASE_EDGES_US, nanos // 1000)
+
+
+def _bind(block: Block) -> VariantSeries:
+    """Closures over views of the families: no attribute, no offset to add on the hot path. Tables find the bucket of
+    all times below 65 ms; slower requests can afford a search."""
+    first, assigned, outcomes = block.family(FIRST), block.family(ASSIGNED), block.family(OUTCOME)
+    latency, times, extra = block.family(LATENCY), block.family(TIME_NS), block.family(MORE)
+    decodes, queues, computes, encodes = (block.family(phase) for phase in PHASES)
+    latency_at, phase_at, last_timed = _LATENCY_AT, _PHASE_AT, int(Outcome.CANCELLED)
+
+    def assign(how: int) -> None:
+        assigned[how] += 1
+
+    def observe(outcome: int, total_ns: int, phases: tuple[int, int, int, int], cells: Sequence[int]) -> None:
+        outcomes[outcome] += 1
+        if outcome > last_timed:
+            return
+        decode, queue, compute, encode = phases
+        try:
+            bucket = latency_at[total_ns // 1000]
+            d, q = phase_at[decode // 1000], phase_at[queue // 1000]
+            c, e = phase_at[compute // 1000], phase_at[encode // 1000]
+        except IndexError:
+            bucket = _latency_bucket(total_ns)
+            d, q, c, e = map(_phase_bucket, phases)
+        latency[bucket] += 1
+        times[0] += total_ns
+        decodes[d] += 1
+        times[1] += decode
+        queues[q] += 1
+        if queue:  # the inline path has none
+            times[2] += queue
+        computes[c] += 1
+        times[3] += compute
+        encodes[e] += 1
+        times[4] += encode
+        for cell in cells:
+            first[cell] += 1
+
+    def more(pairs: Sequence[tuple[int, int]]) -> None:
+        for cell, count in pairs:
+            extra[cell] += count
+
+    return VariantSeries(assign, observe, more, block)

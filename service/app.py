@@ -1,0 +1,125 @@
+"""A worker's process: its port, the supervisor's commands, and the drain. `python -m service.app`."""
+
+import asyncio
+import os
+
+import uvloop
+
+from router.errors import SerinError
+from service import logs
+from service.http.connection import Connection
+from service.http.lane import lane_of
+from service.lifeline import Command, Lifeline, open_lifeline
+from service.listening import Port, PortOptions
+from service.settings import Settings
+from service.worker import Place, Worker, wait_at_most
+
+
+async def serve(lifeline: Lifeline, settings: Settings) -> None:
+    """Run one worker until the supervisor says drain, or is gone."""
+    config = lifeline.config
+    place = Place(config["slot"], config["instance"], config["token"], config["controller"])
+    worker = Worker(settings, place)
+    drain, hurry, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    try:
+        await worker.start()
+        # Access log lines are uvicorn's to write, so with them requests take uvicorn's way.
+        connection = Connection if settings.access_log else lane_of(worker.v2)
+        port = Port(worker.app, _port_options(settings), connection)
+        await port.start()
+        commands = _Commands(worker, port, config["fds"], (drain, hurry))
+        worker.engine.suspect((s["model"], s["version"]) for s in config.get("suspects", ()))
+        loop = asyncio.get_running_loop()
+        lifeline.follow(
+            lambda command: loop.call_soon_threadsafe(commands.take, command),
+            lambda: loop.call_soon_threadsafe(gone.set),
+        )
+        await worker.be_ready()
+        lifeline.report(listening=True)
+        await port.listen(config["fds"][place.slot])
+        ready = asyncio.create_task(_report_ready(worker, lifeline))
+        await _first(drain, gone)
+        ready.cancel()
+        if not gone.is_set():
+            await _drain(worker, port, hurry)
+    finally:
+        await worker.close()
+
+
+class _Commands:
+    """What the supervisor says while a worker runs."""
+
+    def __init__(self, worker: Worker, port: Port, fds: list[int], events: tuple[asyncio.Event, asyncio.Event]) -> None:
+        self._worker = worker
+        self._port = port
+        self._fds = fds
+        self._drain, self._hurry = events
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, command: Command) -> None:
+        if "adopt" in command:
+            task = asyncio.create_task(self._port.listen(self._fds[command["adopt"]]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if "release" in command:
+            self._port.leave(self._fds[command["release"]])
+        if "drain" in command:
+            self._drain.set()
+        if "hurry" in command:
+            self._hurry.set()
+
+
+async def _report_ready(worker: Worker, lifeline: Lifeline) -> None:
+    await worker.ready.wait()
+    lifeline.report(ready=True)
+
+
+async def _drain(worker: Worker, port: Port, hurry: asyncio.Event) -> None:
+    """Not ready and still serving, for balancers to see; then no new connection; then the last requests."""
+    settings = worker.settings
+    worker.dataplane.draining = worker.v2.draining = True
+    worker.log.info("draining", in_flight=worker.v2.in_flight)
+    await wait_at_most(hurry, settings.drain_delay_seconds)
+    closing = asyncio.create_task(port.close(settings.drain_limit_seconds))
+    hurried = asyncio.create_task(hurry.wait())
+    await asyncio.wait({closing, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    closing.cancel()
+    worker.log.info("drained", in_flight=worker.v2.in_flight)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+def _port_options(settings: Settings) -> PortOptions:
+    return PortOptions(
+        keep_alive_seconds=settings.keep_alive_seconds,
+        max_header_bytes=settings.max_header_bytes,
+        access_log=settings.access_log,
+        head_seconds=settings.body_read_timeout_seconds,
+    )
+
+
+def main() -> None:
+    """`python -m service.app`: a child of the supervisor."""
+    lifeline = open_lifeline()
+    settings = Settings(**lifeline.config["settings"])
+    slot = lifeline.config["slot"]
+    logs.configure(
+        form=settings.log_format, level=settings.log_level, access=settings.access_log, process=f"worker-{slot}"
+    )
+    try:
+        uvloop.run(serve(lifeline, settings))
+    except SerinError as error:
+        logs.get("worker").error("the worker cannot start", reason=error.message)
+        raise SystemExit(1) from None
+    # A thread that is still inside a model's native code cannot be interrupted, and must not keep the process.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""One request on its way: what the front end knows of it, and the version it has been given to."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Protocol
+
+from router.errors import Kind
+from router.telemetry import How, Outcome, VariantSeries
+from service.protocol.json_codec import NonFinite
+from service.protocol.messages import InferRequest, InferResponse
+from service.protocol.tensors import Array
+from service.runtime.engine import Loaded
+
+OUTCOME_OF_KIND: Mapping[Kind, Outcome] = {
+    Kind.INVALID_ARGUMENT: Outcome.CLIENT_ERROR,
+    Kind.NOT_FOUND: Outcome.CLIENT_ERROR,
+    Kind.UNIMPLEMENTED: Outcome.CLIENT_ERROR,
+    Kind.RESOURCE_EXHAUSTED: Outcome.SHED,
+    Kind.UNAVAILABLE: Outcome.SHED,
+    Kind.DEADLINE_EXCEEDED: Outcome.TIMEOUT,
+    Kind.CANCELLED: Outcome.CANCELLED,
+}
+"""How a request that failed after its assignment is booked; every other kind is an error of the version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the front end knows of a request beside its tensors. Times are `perf_counter_ns`."""
+
+    model: str
+    version: str | None
+    headers: Mapping[bytes, bytes]
+    arrived_ns: int
+    deadline_ns: int
+    body_hash: int = 0
+    body_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Assignment:
+    """One request that has been given to a version; closed exactly once, with what became of it.
+
+    `reason`: why it is no longer with the version that it was first given to ("" while it is); that one's booking was
+    closed by then, and this one counts elsewhere. `outcome`: what it is when nothing fails.
+    """
+
+    model: str
+    variant: str
+    version: int
+    revision: int
+    series: VariantSeries
+    started_ns: int
+    decode_ns: int
+    queue_ns: int = 0
+    compute_ns: int = 0
+    result_ns: int = 0
+    cells: tuple[int, ...] = ()
+    non_finite: NonFinite = "null"
+    how: int = How.VERSION
+    reason: str = ""
+    outcome: Outcome = Outcome.OK
+    guards: "Guarding | None" = None
+
+    def close(self, outcome: Outcome) -> None:
+        """Book the request. The total ends with the result (or the failure); encoding is a phase of its own."""
+        now = perf_counter_ns()
+        result = self.result_ns or now
+        phases = (self.decode_ns, self.queue_ns, self.compute_ns, now - result)
+        self.series.observe(outcome, result - self.started_ns, phases, self.cells)
+        if self.guards is not None:
+            self.guards.closed(self, outcome)
+
+
+Run = Callable[[Assignment, Call, InferRequest], Awaitable[InferResponse]]
+
+
+@dataclass(slots=True)
+class Answered:
+    """What a run took and gave. `outputs`: those in `names`, and those that are only counted.
+
+    Nobody changes it; to have that enforced would cost each request a microsecond.
+    """
+
+    call: Call
+    request: InferRequest
+    loaded: Loaded
+    feeds: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    names: Sequence[str]
+
+
+class Guarding(Protocol):
+    """What `service.guards.Guards` does with an assignment. Routes without any of it have None in its place."""
+
+    def infer(
+        self, run: Run, assignment: Assignment, call: Call, request: InferRequest
+    ) -> Awaitable[InferResponse]: ...
+    def answered(self, assignment: Assignment, found: Answered) -> None: ...
+    def closed(self, assignment: Assignment, outcome: Outcome) -> None: ...

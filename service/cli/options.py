@@ -1,0 +1,90 @@
+"""Flags that commands share, and the way to a running gateway."""
+
+import os
+import pwd
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from router.client import AdminClient
+from service import settings
+from service.outside import TABLES
+from service.settings import Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: Settings of the commands that talk to a gateway; one that is being started has no use for them.
+OF_COMMANDS = frozenset({"admin_url"})
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text.")
+admin_url = click.option("--admin-url", metavar="URL", help="Admin API of the gateway, if not as settings say.")
+config = click.option("--config", metavar="FILE", help="Settings file; else SERIN_CONFIG, else ./serin.toml if there.")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the shared flags of a command say: which gateway, and how to print."""
+
+    admin_url: str | None
+    config: str | None
+    as_json: bool
+
+    @contextmanager
+    def connect(self) -> Iterator[AdminClient]:
+        """A client of the admin API: `--admin-url`, else as the settings say. Raises SettingsError."""
+        found = settings.load({"config": self.config, "admin_url": self.admin_url})
+        client = AdminClient.at(found.admin_address, actor())
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+def gateway(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the shared flags, as its first argument `asked`."""
+
+    @wraps(command)
+    def called(*, admin_url: str | None, config: str | None, as_json: bool, **rest: Any) -> Any:
+        return command(Asked(admin_url, config, as_json), **rest)
+
+    return config(admin_url(as_json(called)))
+
+
+def every_setting(command: Command) -> Command:
+    """One flag for each setting, under `settings` in the arguments; values are checked by the settings themselves."""
+    for name, field in reversed(Settings.model_fields.items()):
+        if name in OF_COMMANDS or name in TABLES:
+            continue
+        default = "" if field.default_factory or field.default in ("", 0) else f" [{_shown(field.default)}]"
+        text = f"{field.description}{default}".replace("`", "")
+        if field.annotation is bool:
+            option = click.option(
+                f"{settings.flag_of(name)}/--no-{name.replace('_', '-')}", name, default=None, help=text
+            )
+        else:
+            option = click.option(settings.flag_of(name), name, metavar=_metavar(name), help=text)
+        command = option(command)
+    return config(command)
+
+
+def actor() -> str:
+    """Who is typing, for the record of events."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a user id without a name, as in many containers
+        return f"uid {os.getuid()}"
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _metavar(name: str) -> str:
+    last = name.rsplit("_", 1)[-1]
+    folders_and_texts = {"models": "DIR", "state": "DIR", "faults": "TEXT", "header": "NAME"}
+    kinds = {"seconds": "SECONDS", "bytes": "BYTES", "port": "PORT", "host": "HOST", "workers": "N"}
+    return folders_and_texts.get(last) or kinds.get(last, "VALUE")

@@ -1,0 +1,150 @@
+"""The controller's process, put together: the admin port over the one writer. `python -m service.control`."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from router.acknowledgement import Limits
+from router.api import ApiOptions, create_app
+from router.boot import boot_clock
+from router.controller import Controller, ControllerSettings
+from router.errors import SerinError
+from router.exposition import Build, Exposition, Extra, RouteWeight, render
+from router.exposures import DIRECTORY as EXPOSURES
+from router.exposures import exposure_uses
+from router.guard import LOOPBACK_HOSTS
+from router.metrics import Sample
+from router.pilot import Pilot
+from router.rollout_api import Desk, rollout_router
+from router.routes import KeySource
+from router.statedir import StoreThread
+from service import logs
+from service.faults import Faults
+from service.judging import outside_of
+from service.lifeline import Command, Lifeline, open_lifeline
+from service.listening import Port, PortOptions
+from service.settings import Settings
+
+#: Open answers (long polls, event streams) end by themselves when the controller closes; this bounds the rest.
+CLOSE_SECONDS = 3
+
+#: The metrics page and its content type.
+Metrics = Callable[[], tuple[bytes, str]]
+
+#: Where workers keep the table that they last served (service/worker.py).
+CACHED_TABLES = "table-*.json"
+
+
+def main() -> None:
+    """Serve the admin API until the supervisor closes the pipe. Exit code 1 and one log line when that cannot begin."""
+    lifeline = open_lifeline()
+    settings = Settings(**lifeline.config["settings"])
+    logs.configure(form=settings.log_format, level=settings.log_level, access=settings.access_log, process="controller")
+    try:
+        asyncio.run(serve(lifeline, settings))
+    except SerinError as error:
+        logs.get("controller").error("the controller cannot start", reason=error.message)
+        sys.exit(1)
+
+
+async def serve(lifeline: Lifeline, settings: Settings) -> None:
+    """Open the store, then the port; close them the other way round. Raises SerinError when the store is not ours."""
+    log = logs.get("controller")
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    lifeline.follow(lambda command: None, partial(loop.call_soon_threadsafe, ended.set))
+    faults = Faults.parse(settings.faults)
+    if faults:
+        log.warning("FAULTS ARE BEING INJECTED", faults=settings.faults)
+    async with AsyncExitStack() as stack:
+        cached = sorted(settings.state.glob(CACHED_TABLES))
+        store = await StoreThread.open(settings.state, _now().isoformat(), cached, faults.hit)
+        stack.push_async_callback(store.close)
+        for notice in store.notices:
+            log.error(notice)
+        controller = Controller(store, _now, _controller_settings(lifeline.config["instance"], settings))
+        await controller.start()
+        outside = outside_of(settings, controller, lambda: _now().timestamp())
+        stack.push_async_callback(outside.judge.close)
+        pilot = Pilot(controller, boot_clock(_now), outside.judge, on_trouble=_tell_trouble)
+        metrics = _metrics(settings.state, controller, lambda: tuple(outside.samples(pilot)))
+        options = _options(lifeline.config, settings, metrics)
+        options = replace(options, parts=(rollout_router(Desk(pilot, store)),))
+        app = create_app(controller, options)
+        port = Port(app, PortOptions(settings.keep_alive_seconds, settings.max_header_bytes, settings.access_log))
+        await port.start()
+        await port.listen(lifeline.config["fds"][0])
+        lifeline.report(listening=True)
+        stack.push_async_callback(_cancelled, asyncio.create_task(pilot.run()))
+        stack.push_async_callback(_cancelled, asyncio.create_task(outside.run()))
+        await ended.wait()
+        await controller.close()
+        await port.close(CLOSE_SECONDS)
+        log.info("controller stopped", revision=controller.table.revision)
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _tell_trouble(model: str, text: str) -> None:
+    if text:
+        logs.get("controller").warning("a rollout cannot go on", model=model, reason=text)
+    else:
+        logs.get("controller").info("the rollout goes on", model=model)
+
+
+def _controller_settings(instance: str, settings: Settings) -> ControllerSettings:
+    return ControllerSettings(
+        instance,
+        supervised=True,
+        limits=Limits(load_seconds=settings.load_wait_seconds),
+        key=KeySource(header=settings.key_header.lower()),
+    )
+
+
+def _options(config: Command, settings: Settings, metrics: Metrics) -> ApiOptions:
+    return ApiOptions(
+        token=config["token"],
+        version=_package_version("serin"),
+        hosts={*LOOPBACK_HOSTS, settings.admin_host} if config["loopback"] else None,
+        metrics=metrics,
+        models_directory=str(settings.models.absolute()),
+    )
+
+
+def _metrics(state: Path, controller: Controller, samples: Callable[[], tuple[Sample, ...]]) -> Metrics:
+    build = Build("serin", _package_version("serin"), _package_version("onnxruntime"))
+
+    def extra() -> Extra:
+        table = controller.table
+        weights = tuple(
+            RouteWeight(route.model, variant.version, variant.name, variant.weight_ppm, route.epoch)
+            for route in table.routes.values()
+            for variant in route.variants
+        )
+        limits = {model: route.exposure for model, route in table.routes.items()}
+        return Extra(build, weights, table.revision, exposure_uses(state / EXPOSURES, limits), samples())
+
+    return partial(render, Exposition(state / "counters", extra))
+
+
+def _package_version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # run from a checkout that was not installed
+        return "0"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    main()

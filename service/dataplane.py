@@ -1,0 +1,279 @@
+"""The path of a request inside the gateway: choose, hold, bind, run, observe. The table is swapped whole."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import random
+from time import monotonic_ns, perf_counter_ns
+
+from msgspec import Raw
+
+from router.errors import InvalidArgument, NotFound, Unavailable
+from router.routes import Route, RouteTable, Variant, resolve
+from router.split import choose
+from router.telemetry import How, Recorder, SeriesName, VariantSeries
+from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call
+from service.guards import Guards
+from service.protocol.check import bind
+from service.protocol.messages import InferRequest, InferResponse, OutputTensor, Parameter
+from service.protocol.tensors import Array
+from service.runtime.engine import Engine, Loaded
+from service.runtime.executor import Interrupted
+
+__all__ = ["OFF_LOOP_BYTES", "OUTCOME_OF_KIND", "Assignment", "BoundRoute", "Call", "Dataplane"]
+
+OFF_LOOP_BYTES = 64 * 1024
+"""JSON data longer than this is parsed away from the loop: at about 10 ns a byte it would hold it up for long."""
+
+Guard = Callable[[Route, Guards | None], Guards | None]
+
+
+def unguarded(_route: Route, _before: Guards | None) -> None:
+    """For a program without fallback, mirrors and exposure limits."""
+
+
+@dataclass(slots=True)
+class BoundRoute:
+    """A route made ready for requests: names as the bytes that arrive, and the series its requests are counted in."""
+
+    route: Route
+    key_header: bytes | None
+    key_cookie: bytes | None
+    rules: tuple[tuple[bytes, bytes | None, Variant], ...]
+    series: dict[tuple[str, int, bool], tuple[Loaded | None, VariantSeries]] = field(default_factory=dict)
+    guards: Guards | None = None
+
+    @classmethod
+    def of(cls, route: Route) -> "BoundRoute":
+        variants = {variant.name: variant for variant in route.variants}
+        rules = tuple(
+            (rule.header.encode(), None if rule.value is None else rule.value.encode(), variants[rule.variant])
+            for rule in route.rules
+        )
+        header, cookie = route.key.header, route.key.cookie
+        return cls(route, header.encode() if header else None, cookie.encode() if cookie else None, rules)
+
+
+class Dataplane:
+    """Serves requests by the table it holds. All but `infer` is synchronous, so a swap is never seen half.
+
+    `guard` makes what a route wants beside its split (fallback, mirrors, exposure) from what the route had before: None
+    where it wants none of it.
+    """
+
+    def __init__(self, engine: Engine, recorder: Recorder, guard: Guard = unguarded) -> None:
+        self._engine = engine
+        self._recorder = recorder
+        self._guard = guard
+        self._routes: dict[str, BoundRoute] = {}
+        self.table = RouteTable()
+        self.draining = False
+
+    def swap(self, table: RouteTable) -> None:
+        """Route by `table` from the next request on. Series are bound first: where that fails, the old table stays."""
+        routes = {}
+        for model, route in table.routes.items():
+            known = self._routes.get(model)
+            # The same value means the same split: what is bound to it goes on counting.
+            routes[model] = known if known is not None and known.route == route else self._bind(route, known)
+        self._routes = routes
+        self.table = table
+
+    def expect(self, model: str) -> None:
+        """Raises NotFound for an unknown model, Unavailable for one that cannot be served, before it costs anything."""
+        if model not in self._routes:
+            raise self._unknown(model)
+
+    def assign(self, call: Call, request: InferRequest) -> Assignment:
+        """Give the request to a version and count it there. Raises NotFound for an unknown model, version or alias."""
+        bound = self._routes.get(call.model)
+        if bound is None:
+            raise self._unknown(call.model)
+        variant, how = self._choose(bound, call, request)
+        loaded = self._engine.peek(call.model, variant.version)
+        series = self._series(bound, variant, how >= How.RULE, loaded)
+        series.assigned(how)
+        now = perf_counter_ns()
+        assignment = Assignment(
+            model=call.model,
+            variant=variant.name,
+            version=variant.version,
+            revision=self.table.revision,
+            series=series,
+            started_ns=now,
+            decode_ns=now - call.arrived_ns,
+        )
+        guards = bound.guards
+        if guards is not None and how is not How.VERSION:  # who names a version wants that one
+            assignment.how = how
+            key = routing_key(bound, call.headers, request.parameters) if guards.asks_key(variant.name) else None
+            guards.admit(assignment, key)
+        return assignment
+
+    def infer(self, assignment: Assignment, call: Call, request: InferRequest) -> Awaitable[InferResponse]:
+        """Run the assigned version, or the one that steps in for it. The caller closes the assignment, also when this
+        raises."""
+        if assignment.guards is None:
+            return self._run(assignment, call, request)
+        return assignment.guards.infer(self._run, assignment, call, request)
+
+    def guards(self) -> dict[str, Guards]:
+        """What guards a route at present, by model."""
+        return {model: bound.guards for model, bound in self._routes.items() if bound.guards is not None}
+
+    async def _run(self, assignment: Assignment, call: Call, request: InferRequest) -> InferResponse:
+        loaded = self._engine.acquire(assignment.model, assignment.version)
+        try:
+            if call.body_bytes <= OFF_LOOP_BYTES or not any(isinstance(t.data, Raw) for t in request.inputs.values()):
+                feeds = bind(request, loaded.signature)
+            else:
+                feeds = await asyncio.to_thread(bind, request, loaded.signature)
+            names = request.output_names or loaded.output_names
+            outputs = await run(loaded, assignment, call, (feeds, names))
+        finally:
+            self._engine.release(loaded)
+        assignment.non_finite = loaded.manifest.non_finite
+        if assignment.guards is not None:
+            assignment.guards.answered(assignment, Answered(call, request, loaded, feeds, outputs, names))
+        assignment.cells, more = loaded.watch.cells(outputs)
+        if more:
+            assignment.series.more(more)
+        tensors = [OutputTensor(name, loaded.datatypes[name], outputs[name]) for name in names]
+        return InferResponse(assignment.model, str(assignment.version), tensors, request.id)
+
+    def _choose(self, bound: BoundRoute, call: Call, request: InferRequest) -> tuple[Variant, How]:
+        if call.version is not None:
+            return self._named(bound, call.version), How.VERSION
+        for header, wanted, variant in bound.rules:
+            value = call.headers.get(header)
+            if value is not None and wanted in (None, value):
+                return variant, How.RULE
+        key = routing_key(bound, call.headers, request.parameters)
+        variant = choose(bound.route, key, random())
+        return variant, How.SPLIT_DRAWN if key is None else How.SPLIT_KEYED
+
+    def _named(self, bound: BoundRoute, reference: str) -> Variant:
+        version = resolve(bound.route, reference)
+        if (reason := self.table.unavailable.get(bound.route.model, {}).get(version)) is not None:
+            raise Unavailable(f"{bound.route.model}:{version} cannot be served: {reason}")
+        if version not in self.table.wanted.get(bound.route.model, {}):
+            known = ", ".join(map(str, sorted(self.table.wanted.get(bound.route.model, {})))) or "none"
+            raise NotFound(f"{bound.route.model} has no version {version} to serve; it has: {known}")
+        names = (variant.name for variant in bound.route.variants if variant.version == version)
+        return Variant(next(names, str(version)), version, 0)
+
+    def _series(self, bound: BoundRoute, variant: Variant, direct: bool, loaded: Loaded | None) -> VariantSeries:
+        key = (variant.name, variant.version, direct)
+        known = bound.series.get(key)
+        if known is not None and known[0] is loaded:
+            return known[1]
+        route = bound.route
+        name = SeriesName(route.model, variant.version, variant.name, route.epoch, direct)
+        series = self._recorder.variant(name, loaded.watch.families if loaded else (), monotonic_ns())
+        bound.series[key] = (loaded, series)
+        return series
+
+    def _bind(self, route: Route, before: BoundRoute | None) -> BoundRoute:
+        bound = BoundRoute.of(route)
+        bound.guards = self._guard(route, before.guards if before else None)
+        for variant in route.variants:
+            if variant.weight_ppm > 0:
+                self._series(bound, variant, False, self._engine.peek(route.model, variant.version))
+        return bound
+
+    # ---- what health and metadata ask ----
+
+    def not_ready_reason(self) -> str | None:
+        """Why this worker should get no traffic; None when every routed version is loaded or declared unavailable."""
+        if self.draining:
+            return "draining"
+        if not self.table.scanned:
+            return "the model repository has not been read through yet"
+        for model, bound in self._routes.items():
+            for variant in bound.route.variants:
+                if variant.weight_ppm > 0 and not self._engine.has_settled(model, variant.version):
+                    return f"{model}:{variant.version} is loading"
+        return None
+
+    def model_not_ready_reason(self, model: str, reference: str | None) -> str | None:
+        """Why a model, or the version named, is not answered here. Raises NotFound when there is no such thing."""
+        try:
+            self.expect(model)
+            bound = self._routes[model]
+            named = None if reference is None else self._named(bound, reference).version
+        except Unavailable as error:
+            return error.message
+        if named is not None:
+            return self._engine.not_ready_reason(model, named)
+        weighted = (variant.version for variant in bound.route.variants if variant.weight_ppm > 0)
+        return next(filter(None, (self._engine.not_ready_reason(model, version) for version in weighted)), None)
+
+    def described(self, model: str, reference: str | None) -> Loaded:
+        """The version whose metadata is asked for: the one named, else the ready one with the largest weight."""
+        self.expect(model)
+        bound = self._routes[model]
+        if reference is not None:
+            wanted = [self._named(bound, reference).version]
+        else:
+            wanted = [v.version for v in sorted(bound.route.variants, key=lambda v: -v.weight_ppm)]
+        found = next(filter(None, (self._engine.peek(model, version) for version in wanted)), None)
+        if found is None:
+            raise Unavailable(
+                f"{model} is not ready: {self._engine.not_ready_reason(model, wanted[0])}", retry_after_seconds=1
+            )
+        return found
+
+    def ready_versions(self, model: str) -> list[int]:
+        """The versions of a model that are loaded in this worker."""
+        return [version for version in sorted(self.table.wanted.get(model, {})) if self._engine.peek(model, version)]
+
+    def _unknown(self, model: str) -> NotFound | Unavailable:
+        broken = self.table.unavailable.get(model)
+        if broken:
+            reasons = "; ".join(f"version {version}: {reason}" for version, reason in sorted(broken.items())[:5])
+            return Unavailable(f"{model} has no version that can be served ({reasons})")
+        return NotFound(f"there is no model {model[:64]!a}; GET /v2/models lists those there are")
+
+
+async def run(
+    loaded: Loaded, assignment: Assignment, call: Call, work: tuple[Mapping[str, Array], Sequence[str]]
+) -> dict[str, Array]:
+    """Run inputs for the outputs asked for, and for those that are watched, so that every request is counted alike."""
+    feeds, names = work
+    executor = loaded.executor
+    wanted = [*names, *(name for name in loaded.watched_names if name not in names)]
+    try:
+        ran = executor.run_inline(feeds, wanted, call.body_hash) if executor.inlines(feeds) else None
+    except Interrupted:
+        ran = None
+    if ran is None:
+        own = loaded.manifest.execution.timeout_seconds
+        deadline_ns = call.deadline_ns if own is None else min(call.deadline_ns, call.arrived_ns + int(own * 1e9))
+        ran = await executor.run(feeds, wanted, deadline_ns, call.body_hash)
+    arrays, queued, computed = ran
+    assignment.queue_ns, assignment.compute_ns = queued, computed
+    assignment.result_ns = perf_counter_ns()
+    return dict(zip(wanted, arrays, strict=True))
+
+
+def routing_key(bound: BoundRoute, headers: Mapping[bytes, bytes], parameters: Mapping[str, Parameter]) -> bytes | None:
+    """The key of a request: header, then cookie, then V2 parameter; the first that is present and not empty."""
+    if bound.key_header is not None and (value := headers.get(bound.key_header)):
+        return value
+    if bound.key_cookie is not None and (value := cookie_value(headers.get(b"cookie", b""), bound.key_cookie)):
+        return value
+    parameter = parameters.get(bound.route.key.parameter) if bound.route.key.parameter else None
+    if parameter is None or parameter == "":
+        return None
+    if isinstance(parameter, bool) or not isinstance(parameter, (str, int)):
+        raise InvalidArgument(f"the parameter `{bound.route.key.parameter}` must be a string")
+    return str(parameter).encode()
+
+
+def cookie_value(header: bytes, name: bytes) -> bytes | None:
+    """The value of a cookie in a `Cookie` header (RFC 6265, section 4.2), as it was sent."""
+    for pair in header.split(b";"):
+        key, _, value = pair.strip().partition(b"=")
+        if key == name:
+            return value
+    return None

@@ -1,0 +1,276 @@
+"""What a route wants beside its split, at work: who steps in for a candidate, what is copied, how many it may have.
+
+`Guards` belongs to one bound route of one worker and lives on its event loop. A route that wants none of it has none.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import random
+from time import monotonic_ns, perf_counter_ns
+
+from router.errors import SerinError
+from router.layout import How, Outcome
+from router.mirrors import MirrorName, mirror_series
+from router.routes import PPM, Exposure, Mirror, Route, Variant, variant_named
+from router.telemetry import Recorder, SeriesName, VariantSeries
+from service.calls import Answered, Assignment, Call, Run
+from service.diff import all_finite, judges
+from service.exposure import Meter, remove_old
+from service.fallback import OUTCOME_OF_REASON, FallbackGuard, NonFiniteAnswer, half_time, reason_of
+from service.keeping import PairKeeper
+from service.protocol.messages import InferRequest, InferResponse
+from service.runtime.engine import Loaded
+from service.shadow import BoundMirror, Shadow
+
+log = logging.getLogger("serin.request")
+
+FAILURES = frozenset({Outcome.ERROR, Outcome.TIMEOUT, Outcome.NONFINITE, Outcome.SHED})
+NO_PHASES = (0, 0, 0, 0)
+BETWEEN_LOGS_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What guards need of the worker. `peek` gives a loaded version or None; `tell` is called when there is news."""
+
+    peek: Callable[[str, int], Loaded | None]
+    recorder: Recorder
+    shadow: Shadow
+    keeper: PairKeeper
+    tell: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Guarding:
+    """Makes the guards of a worker's routes. `exposures`: the directory of exposure counts; `slot`: of this worker."""
+
+    means: Means
+    exposures: Path
+    slot: int
+
+    def __call__(self, route: Route, before: "Guards | None") -> "Guards | None":
+        """The guards of a route, None for one that wants none. What the same rollout has counted so far goes on.
+
+        Raises ResourceExhausted when the state directory has no room.
+        """
+        if before is not None:
+            before.end_mirrors()
+        if route.fallback is None and route.exposure is None and not route.mirrors:
+            return None
+        same = before is not None and before.route.salt == route.salt
+        fallback = FallbackGuard.of(route.fallback, before.fallback if same and before else None)
+        guards = Guards(route, self.means, fallback, self._meter(route.exposure, before.meter if before else None))
+        guards.make_room()
+        return guards
+
+    def _meter(self, exposure: Exposure | None, before: Meter | None) -> Meter | None:
+        if exposure is None or (before is not None and before.exposure == exposure):
+            return before if exposure is not None else None
+        remove_old(self.exposures)
+        return Meter(exposure, self.exposures, self.slot)
+
+
+@dataclass(slots=True)
+class Guards:
+    """The guards of one route. `trouble` ends a rollout, `notice` does not; "" is neither."""
+
+    route: Route
+    means: Means
+    fallback: FallbackGuard | None
+    meter: Meter | None
+    notice: str = ""
+    _mirrors: dict[int, BoundMirror] = field(default_factory=dict)
+    _served: dict[tuple[str, str, str], tuple[Loaded | None, VariantSeries]] = field(default_factory=dict)
+    _logged_ns: int = 0
+
+    @property
+    def trouble(self) -> str:
+        """Why this worker has stopped choosing a candidate."""
+        return self.fallback.trouble if self.fallback else ""
+
+    def asks_key(self, variant: str) -> bool:
+        """Whether a request of this variant is to be admitted with its key."""
+        return self.meter is not None and self.meter.exposure.keys is not None and self._exposes(variant)
+
+    def admit(self, assignment: Assignment, key: bytes | None) -> None:
+        """Guard a request from here on; one that its variant may not have goes to another at once (rulings 24)."""
+        assignment.guards = self
+        now, variant = assignment.started_ns, assignment.variant
+        if self.fallback is not None:
+            self.fallback.budget.request(now)
+            if self.fallback.budget.is_spent(variant, now):
+                self._divert(assignment, "budget", self.fallback.rule.to)
+                return
+        if self.meter is not None and self._exposes(variant) and not self.meter.admit(key):
+            self._note_spent(self.meter)
+            self._divert(assignment, "exposure", self.meter.exposure.to)
+
+    def infer(self, run: Run, assignment: Assignment, call: Call, request: InferRequest) -> Awaitable[InferResponse]:
+        """Run the assigned version; where it fails and another may answer, run that within the rest of the time."""
+        fallback = self.fallback
+        if fallback is None or assignment.reason or not fallback.covers(assignment.variant):
+            return run(assignment, call, request)
+        return self._infer(fallback, run, assignment, call, request)
+
+    def answered(self, assignment: Assignment, found: Answered) -> None:
+        """Look at a result before it is counted. Raises NonFiniteAnswer where another variant is to answer instead."""
+        if self.fallback is not None and not all_finite([found.outputs[name] for name in found.names]):
+            rule = self.fallback.rule
+            if not assignment.reason and self.fallback.covers(assignment.variant) and "nonfinite" in rule.reasons:
+                raise NonFiniteAnswer("the model answered numbers that are not finite")
+            assignment.outcome = Outcome.NONFINITE
+        if self.route.mirrors and not assignment.reason and assignment.how < How.RULE:
+            for number, mirror in enumerate(self.route.mirrors):
+                if _applies(mirror, assignment) and (mirror.share_ppm >= PPM or random() * PPM < mirror.share_ppm):
+                    self._copy(number, mirror, found)
+
+    def closed(self, assignment: Assignment, outcome: Outcome) -> None:
+        """A booking was closed."""
+        if self.meter is None or outcome not in FAILURES or assignment.reason or not self._exposes(assignment.variant):
+            return
+        self.meter.failed()
+
+    def make_room(self) -> None:
+        """Make room for all that may be counted, so that no request finds none. Raises ResourceExhausted."""
+        for reason, to in self._steps():
+            for variant in self.route.variants:
+                if variant.name != to.name:
+                    self._series(to, variant.name, reason)
+        for number, mirror in enumerate(self.route.mirrors):
+            stable = next((v for v in self.route.variants if v.weight_ppm and _answers(mirror, v)), None)
+            if stable is not None and (loaded := self.means.peek(self.route.model, stable.version)) is not None:
+                self._bound(number, mirror, loaded)
+
+    async def _infer(
+        self, fallback: FallbackGuard, run: Run, assignment: Assignment, call: Call, request: InferRequest
+    ) -> InferResponse:
+        try:
+            half = half_time(perf_counter_ns(), call.deadline_ns)
+            return await run(assignment, replace(call, deadline_ns=half), request)
+        except Exception as error:
+            reason = reason_of(error)
+            if reason is None or reason not in fallback.rule.reasons:
+                raise
+            self._log(assignment, error)
+        assignment.close(OUTCOME_OF_REASON[reason])
+        if fallback.failed(assignment.variant, reason, perf_counter_ns()):
+            self.means.tell()
+        self._redirect(assignment, reason, fallback.rule.to)
+        return await run(assignment, call, request)
+
+    def end_mirrors(self) -> None:
+        """Copies that still wait are not run any more."""
+        for bound in self._mirrors.values():
+            bound.ended = True
+        self._mirrors.clear()
+
+    def _exposes(self, variant: str) -> bool:
+        return self.meter is not None and variant == self.meter.exposure.variant
+
+    def _divert(self, assignment: Assignment, reason: str, to: str) -> None:
+        assignment.series.observe(Outcome.DIVERTED, 0, NO_PHASES, ())
+        self._redirect(assignment, reason, to)
+
+    def _redirect(self, assignment: Assignment, reason: str, to: str) -> None:
+        """Give a request whose booking is closed to another variant, counted apart from that one's own."""
+        variant = variant_named(self.route, to) or Variant(to, assignment.version, 0)
+        assignment.series = self._series(variant, assignment.variant, reason)
+        assignment.series.assigned(assignment.how)
+        assignment.variant, assignment.version, assignment.reason = variant.name, variant.version, reason
+        assignment.started_ns = perf_counter_ns()
+        assignment.queue_ns = assignment.compute_ns = assignment.result_ns = 0
+        assignment.cells, assignment.outcome = (), Outcome.OK
+
+    def _series(self, variant: Variant, instead_of: str, reason: str) -> VariantSeries:
+        loaded = self.means.peek(self.route.model, variant.version)
+        known = self._served.get((variant.name, instead_of, reason))
+        if known is not None and known[0] is loaded:
+            return known[1]
+        name = SeriesName(self.route.model, variant.version, variant.name)
+        series = self.means.recorder.served(name, instead_of, reason, loaded.watch.families if loaded else ())
+        self._served[variant.name, instead_of, reason] = (loaded, series)
+        return series
+
+    def _copy(self, number: int, mirror: Mirror, found: Answered) -> None:
+        try:
+            bound = self._bound(number, mirror, found.loaded)
+            if bound is not None:
+                self.means.shadow.offer(bound, found)
+        except Exception:  # whatever is wrong with a copy, the request itself is answered
+            if self._may_log():
+                log.exception("a request cannot be mirrored", extra={"model": self.route.model})
+
+    def _steps(self) -> Iterator[tuple[str, Variant]]:
+        """Why another variant may get a request, and which one."""
+        if self.fallback is not None and (variant := variant_named(self.route, self.fallback.rule.to)) is not None:
+            yield from ((reason, variant) for reason in (*self.fallback.rule.reasons, "budget"))
+        if self.meter is not None and (variant := variant_named(self.route, self.meter.exposure.to)) is not None:
+            yield "exposure", variant
+
+    def _bound(self, number: int, mirror: Mirror, stable: Loaded) -> BoundMirror | None:
+        candidate = self.means.peek(self.route.model, mirror.version)
+        known = self._mirrors.get(number)
+        if candidate is None:
+            if known is not None:
+                known.series.dropped("not_ready")
+            return None
+        if known is None or known.stable is not stable or known.candidate is not candidate:
+            known = self._mirrors[number] = self._bind(mirror, stable, candidate)
+        return known
+
+    def _bind(self, mirror: Mirror, stable: Loaded, candidate: Loaded) -> BoundMirror:
+        route, variant = self.route, mirror.variant or str(mirror.version)
+        meanings = {meaning.name: meaning.kind for meaning in stable.manifest.meanings()}
+        chosen = judges(mirror.compare, (stable.signature.outputs, candidate.signature.outputs), meanings)
+        name = MirrorName(route.model, mirror.version, variant, route.epoch)
+        counted = [(judge.output, judge.kind) for judge in chosen]
+        return BoundMirror(
+            rule=mirror,
+            stable=stable,
+            candidate=candidate,
+            judges=chosen,
+            series=mirror_series(self.means.recorder, name, counted, monotonic_ns()),
+            worst=self.means.keeper.worst((route.model, mirror.version, variant, route.salt), mirror.worst),
+            same_inputs=stable.signature.inputs == candidate.signature.inputs,
+        )
+
+    def _note_spent(self, meter: Meter) -> None:
+        if meter.spent and not self.notice:
+            self.notice = f"exposure used up: {meter.exposure.variant} has had all the {meter.spent} it may have"
+            self.means.tell()
+
+    def _log(self, assignment: Assignment, error: Exception) -> None:
+        if self._may_log():
+            log.error(
+                "a candidate failed and another version answers",
+                extra={"model": assignment.model, "version": assignment.version, "error": str(error)[:500]},
+                exc_info=None if isinstance(error, SerinError) else error,
+            )
+
+    def _may_log(self) -> bool:
+        """A dead candidate must not fill the disk; the counts say how often it fails."""
+        now = perf_counter_ns()
+        if now - self._logged_ns < BETWEEN_LOGS_NS:
+            return False
+        self._logged_ns = now
+        return True
+
+
+def words(guards: Iterable[Guards]) -> tuple[dict[str, str], dict[str, str]]:
+    """Troubles and notices by model, for the controller."""
+    each = list(guards)
+    return {g.route.model: g.trouble for g in each if g.trouble}, {g.route.model: g.notice for g in each if g.notice}
+
+
+def _applies(mirror: Mirror, assignment: Assignment) -> bool:
+    if mirror.share_ppm == 0:
+        return False
+    if mirror.against:
+        return assignment.variant == mirror.against
+    return assignment.version != mirror.version
+
+
+def _answers(mirror: Mirror, variant: Variant) -> bool:
+    return variant.name == mirror.against if mirror.against else variant.version != mirror.version

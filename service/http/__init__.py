@@ -1,0 +1,1 @@
+"""HTTP on the public port: one module a protocol."""

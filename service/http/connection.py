@@ -1,0 +1,84 @@
+"""One client connection: uvicorn's, with bounds on the request head and JSON in its own refusals."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from router.errors import HeadTooLarge, InvalidArgument, SerinError
+from router.status import STATUS
+from service.http.status import error_body
+
+
+class _HeadTooLarge(Exception):
+    """Ends the parser's work; httptools hands it on as its own error."""
+
+
+class Connection(HttpToolsProtocol):
+    """Counts the bytes of each request head, and knows since when it waits for one.
+
+    `waiting_since`: when the connection began to wait for the rest of a head (loop time); None while it does not.
+    An idle keep-alive connection is uvicorn's to close; one that sends its head byte by byte is `expire`d by the port.
+    """
+
+    max_head_bytes = 64 * 1024
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.waiting_since: float | None = None
+        self._head_bytes = 0
+        self._refusal: SerinError | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.waiting_since = self.loop.time()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = 0
+        self.waiting_since = self.loop.time()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # As uvicorn's, written out with the count: this runs for every header of every request.
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > self.max_head_bytes:
+            self._count(0)
+
+    def on_headers_complete(self) -> None:
+        self.waiting_since = None
+        super().on_headers_complete()
+
+    def expire(self, oldest: float) -> None:
+        """Close a connection that has waited for a request head since before `oldest` (loop time)."""
+        if self.waiting_since is not None and self.waiting_since < oldest and not self.transport.is_closing():
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, in the shape of every other error, and close."""
+        error = self._refusal or InvalidArgument("this is not a valid HTTP request")
+        body = error_body(error, "")
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[STATUS[error.kind]] + head + body)
+        self.transport.close()
+
+    def _count(self, size_bytes: int) -> None:
+        self._head_bytes += size_bytes
+        if self._head_bytes > self.max_head_bytes:
+            self._refusal = HeadTooLarge(f"the request head is above the limit of {self.max_head_bytes} bytes")
+            raise _HeadTooLarge

@@ -1,0 +1,113 @@
+"""The shapes of the public port's JSON, for FastAPI and the OpenAPI page. Tensors never pass through."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Parameter = str | int | float | bool
+
+
+class ErrorBody(BaseModel):
+    """Every error of every route."""
+
+    error: str = Field(
+        description="what is wrong, and the way out", examples=["digits has no version 9; it has: 1, 2, 3"]
+    )
+    code: str = Field(description="the kind, in gRPC's canonical words", examples=["NOT_FOUND"])
+    request_id: str = Field(description="the X-Request-Id of this request")
+
+
+class Live(BaseModel):
+    """The event loop answers; nothing more is claimed."""
+
+    live: bool
+
+
+class Ready(BaseModel):
+    """Every version that the table routes to is loaded here, or has been declared unavailable by itself."""
+
+    ready: bool
+    reason: str | None = None
+
+
+class ServerMetadata(BaseModel):
+    """Open Inference Protocol V2, server metadata."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorMetadata(BaseModel):
+    """Name, V2 datatype, and shape with -1 for a dimension that may vary."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """Open Inference Protocol V2, model metadata."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    properties: dict[str, Any] = {}
+
+
+class ModelReady(BaseModel):
+    """Whether the model, or the version named in the path, answers in this worker."""
+
+    name: str
+    ready: bool
+    reason: str | None = None
+
+
+class ModelList(BaseModel):
+    """The models that this gateway routes."""
+
+    models: list[str]
+
+
+class InferTensor(BaseModel):
+    """A tensor in JSON; `data` is flat in row-major order, or nested in the form of `shape`."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Parameter] | None = None
+    data: list[Any] | None = Field(default=None, description="absent when the tensor follows in binary")
+
+
+class InferWanted(BaseModel):
+    """An output that the answer shall contain."""
+
+    name: str
+    parameters: dict[str, Parameter] | None = None
+
+
+class InferBody(BaseModel):
+    """Open Inference Protocol V2, inference request."""
+
+    id: str | None = None
+    parameters: dict[str, Parameter] | None = Field(
+        default=None, description="`routing_key` keeps a caller on one version; `timeout` is in microseconds"
+    )
+    inputs: list[InferTensor]
+    outputs: list[InferWanted] | None = Field(default=None, description="absent: all outputs of the model")
+
+
+class InferAnswer(BaseModel):
+    """Open Inference Protocol V2, inference response."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    parameters: dict[str, Parameter] | None = None
+    outputs: list[InferTensor]

@@ -1,0 +1,330 @@
+"""Inference over HTTP, Open Inference Protocol V2: the raw request in, one assembled answer out. A plain ASGI callable.
+
+Nothing here goes through FastAPI or pydantic: routing, validation and encoding of a small request cost more there than
+the model itself. What the answers mean is in contracts of the protocol; what an error becomes is in `status`.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from secrets import token_hex
+from time import perf_counter_ns
+
+from starlette.types import Receive, Scope, Send
+from xxhash import xxh3_64_intdigest
+
+from router.errors import (
+    Internal,
+    InvalidArgument,
+    Kind,
+    NotFound,
+    PayloadTooLarge,
+    RequestTimeout,
+    SerinError,
+    Unavailable,
+)
+from router.safeguards import FALLBACK_REASONS
+from router.status import STATUS
+from router.telemetry import Outcome
+from service.dataplane import OFF_LOOP_BYTES, OUTCOME_OF_KIND, Assignment, Call, Dataplane
+from service.http.compression import compress
+from service.http.status import error_body, error_headers
+from service.protocol.bodies import decompress, header_length
+from service.protocol.codec import Encoded, decode, encode
+from service.protocol.limits import Limits
+from service.protocol.messages import InferRequest
+
+log = logging.getLogger("serin.request")
+
+HEADER = b"inference-header-content-length"
+CODINGS = (b"gzip", b"deflate")
+JSON = (b"content-type", b"application/json")
+BINARY = (b"content-type", b"application/octet-stream")
+REASON: Mapping[Kind, str] = {
+    Kind.INVALID_ARGUMENT: "bad_request",
+    Kind.NOT_FOUND: "not_found",
+    Kind.PAYLOAD_TOO_LARGE: "too_large",
+    Kind.UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
+    Kind.REQUEST_TIMEOUT: "timeout",
+    Kind.UNAVAILABLE: "overloaded",
+    Kind.UNIMPLEMENTED: "unimplemented",
+    Kind.INTERNAL: "internal",
+}
+"""Words of `serin_rejected_requests_total`."""
+
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_PREFIX = token_hex(6)
+_next = count(1).__next__
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a request may cost before it reaches a model."""
+
+    limits: Limits
+    request_seconds: float
+    body_read_seconds: float
+    max_in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """The head of a request: `headers` by lower-case name, the last of a name wins; `at_ns` of `perf_counter_ns`."""
+
+    path: str
+    headers: Mapping[bytes, bytes]
+    request_id: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+def request_id_of(given: bytes | None) -> str:
+    """The caller's id when it is 1 to 128 printable characters, else a new one."""
+    if given and _REQUEST_ID.fullmatch(given):
+        return given.decode()
+    return f"{_PREFIX}{_next():08x}"
+
+
+def target(path: str) -> tuple[str, str | None]:
+    """Model and version (a number or an alias) of `/v2/models/{m}[/versions/{v}]/infer`. Raises NotFound."""
+    match path.split("/"):
+        case ["", "v2", "models", model, "infer"] if model:
+            return model, None
+        case ["", "v2", "models", model, "versions", version, "infer"] if model and version:
+            return model, version
+    raise NotFound("there is nothing at this path; inference is POST /v2/models/{model}[/versions/{version}]/infer")
+
+
+class V2:
+    """Answers inference requests. `draining` makes each answer the last one of its connection."""
+
+    def __init__(self, dataplane: Dataplane, bounds: Bounds, rejected: Callable[[str], None]) -> None:
+        self._dataplane = dataplane
+        self._bounds = bounds
+        self._rejected = rejected
+        self.max_body_bytes = bounds.limits.max_body_bytes
+        self.in_flight = 0
+        self.draining = False
+
+    def answers(self, scope: Scope) -> bool:
+        """Whether this request is inference."""
+        path: str = scope["path"]
+        return bool(scope["method"] == "POST" and path.endswith("/infer") and path.startswith("/v2/models/"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI: read the body, answer, send. A caller who left before the request was whole gets nothing."""
+        arrived_ns = perf_counter_ns()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if len(headers) != len(scope["headers"]):
+            headers = joined(scope["headers"])
+        request_id = request_id_of(headers.get(b"x-request-id"))
+        self.in_flight += 1
+        try:
+            reply = await self._reply(Arrival(scope["path"], headers, request_id, arrived_ns), receive)
+        except _Left:
+            return
+        finally:
+            self.in_flight -= 1
+        if self.draining:
+            reply.headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+    async def _reply(self, arrival: Arrival, receive: Receive) -> Reply:
+        try:
+            self.admit(arrival)
+            body = await self._read(receive)
+        except SerinError as error:
+            final = isinstance(error, PayloadTooLarge | RequestTimeout)  # there is more of the body to come
+            return self.refused(error, arrival, [(b"connection", b"close")] if final else [])
+        return await self.answer(arrival, body)
+
+    def admit(self, arrival: Arrival) -> None:
+        """Refuse by the head alone what can be: overload, unknown paths and models, a declared body above the limit."""
+        if self.in_flight > self._bounds.max_in_flight:
+            raise Unavailable("too many requests are in flight in this worker; try again", retry_after_seconds=1)
+        model, _ = target(arrival.path)
+        self._dataplane.expect(model)
+        declared = int(arrival.headers.get(b"content-length", b"0"))
+        if declared > self._bounds.limits.max_body_bytes:
+            raise too_large(self._bounds.limits.max_body_bytes)
+
+    async def answer(self, arrival: Arrival, body: bytes) -> Reply:
+        """The answer to a whole request that was admitted. Never raises but when it is cancelled."""
+        try:
+            if b"content-encoding" in arrival.headers:
+                body = await self._plain(arrival, body)
+            return await self._infer(arrival, body)
+        except SerinError as error:
+            return self.refused(error, arrival, [])
+        except Exception:
+            log.exception("request failed", extra={"request_id": arrival.request_id})
+            return self.refused(Internal("the gateway failed; its log has why"), arrival, [])
+
+    def refused(self, error: SerinError, arrival: Arrival, headers: Headers) -> Reply:
+        """The answer to a request that was given to no version, counted by its reason."""
+        self._rejected(REASON.get(error.kind, "other"))
+        return failed(error, arrival.request_id, headers)
+
+    async def _read(self, receive: Receive) -> bytes:
+        try:
+            async with asyncio.timeout(self._bounds.body_read_seconds):
+                return await read_body(receive, self._bounds.limits.max_body_bytes)
+        except TimeoutError as error:
+            raise RequestTimeout("the body did not arrive in time") from error
+
+    async def _plain(self, arrival: Arrival, body: bytes) -> bytes:
+        encoding = arrival.headers[b"content-encoding"].decode("latin-1")
+        bound = self._bounds.limits.max_decompressed_bytes
+        if len(body) <= OFF_LOOP_BYTES // 16:  # it may grow a thousandfold
+            return decompress(body, encoding, bound)
+        return await asyncio.to_thread(decompress, body, encoding, bound)
+
+    async def _infer(self, arrival: Arrival, body: bytes) -> Reply:
+        model, version = target(arrival.path)
+        length = header_length(arrival.headers.get(HEADER), len(body))
+        limits = self._bounds.limits
+        if (len(body) if length is None else length) <= OFF_LOOP_BYTES:
+            request = decode(body, length, limits)
+        else:
+            request = await asyncio.to_thread(decode, body, length, limits)
+        call = Call(
+            model=model,
+            version=version,
+            headers=arrival.headers,
+            arrived_ns=arrival.at_ns,
+            deadline_ns=arrival.at_ns + self._time_allowed_ns(request),
+            body_hash=xxh3_64_intdigest(body),
+            body_bytes=len(body),
+        )
+        assignment = self._dataplane.assign(call, request)
+        try:
+            response = await self._dataplane.infer(assignment, call, request)
+            size = sum([output.array.size for output in response.outputs]) * 8
+            if size <= OFF_LOOP_BYTES:
+                encoded = encode(response, request, assignment.non_finite)
+            else:
+                encoded = await asyncio.to_thread(encode, response, request, assignment.non_finite)
+            reply = _succeeded(encoded, assignment, arrival)
+            if arrival.headers.get(b"accept-encoding") in CODINGS:
+                reply = await _compressed(reply, arrival)
+        except SerinError as error:
+            assignment.close(OUTCOME_OF_KIND.get(error.kind, Outcome.ERROR))
+            return failed(error, arrival.request_id, served(assignment))
+        except asyncio.CancelledError:
+            assignment.close(Outcome.CANCELLED)
+            raise
+        except Exception:
+            assignment.close(Outcome.ERROR)
+            log.exception("request failed", extra={"request_id": arrival.request_id, "model": model})
+            return failed(Internal("the gateway failed; its log has why"), arrival.request_id, served(assignment))
+        assignment.close(assignment.outcome)
+        return reply
+
+    def _time_allowed_ns(self, request: InferRequest) -> int:
+        """The server's limit, or the caller's `timeout` parameter (microseconds, as Triton has it) if that is less."""
+        allowed = int(self._bounds.request_seconds * 1e9)
+        wanted = request.parameters.get("timeout")
+        if wanted is None:
+            return allowed
+        if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
+            raise InvalidArgument("the parameter `timeout` must be a whole number of microseconds")
+        return min(allowed, wanted * 1000) if wanted else allowed
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises PayloadTooLarge as soon as it is above `limit` bytes."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise _Left
+    first: bytes = message.get("body", b"")
+    if not message.get("more_body", False) and len(first) <= limit:
+        return first
+    whole = bytearray(first)
+    while message.get("more_body", False) and len(whole) <= limit:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Left
+        whole += message.get("body", b"")
+    if len(whole) > limit:
+        raise too_large(limit)
+    return bytes(whole)
+
+
+def joined(fields: Headers) -> dict[bytes, bytes]:
+    """Fields that were sent more than once as one list (RFC 9110, section 5.3; a cookie's by RFC 9113, 8.2.3).
+
+    Which of two lengths is meant is not for us to guess: their list is no number.
+    """
+    whole: dict[bytes, bytes] = {}
+    for name, value in fields:
+        separator = b"; " if name == b"cookie" else b", "
+        whole[name] = whole[name] + separator + value if name in whole else value
+    return whole
+
+
+def served(assignment: Assignment) -> Headers:
+    """The headers that say who answered."""
+    headers = [
+        (b"serin-version", b"%d" % assignment.version),
+        (b"serin-variant", assignment.variant.encode()),
+        (b"serin-revision", b"%d" % assignment.revision),
+    ]
+    if assignment.reason:  # another variant was chosen first: it failed, or was not to be tried
+        tried = assignment.reason in FALLBACK_REASONS
+        headers.append((b"serin-fallback" if tried else b"serin-diverted", assignment.reason.encode()))
+    return headers
+
+
+def failed(error: SerinError, request_id: str, headers: Headers) -> Reply:
+    """The answer to a request that an error ended; logged once, here: ours as an error, a caller's mistake as info."""
+    status = STATUS[error.kind]
+    log.log(
+        logging.ERROR if status == 500 else logging.INFO, "request refused" if status < 500 else "request failed",
+        extra={"request_id": request_id, "kind": error.kind.value, "error": error.message},
+    )  # fmt: skip
+    body = error_body(error, request_id)
+    return Reply(status, _headers(JSON, body, request_id, [*headers, *error_headers(error)]), body)
+
+
+def _succeeded(encoded: Encoded, assignment: Assignment, arrival: Arrival) -> Reply:
+    extra = served(assignment)
+    if encoded.header_length is None:
+        return Reply(200, _headers(JSON, encoded.body, arrival.request_id, extra), encoded.body)
+    extra.append((HEADER, b"%d" % encoded.header_length))
+    return Reply(200, _headers(BINARY, encoded.body, arrival.request_id, extra), encoded.body)
+
+
+async def _compressed(reply: Reply, arrival: Arrival) -> Reply:
+    """The answer for a caller who asks for one coding alone; browsers and HTTP libraries list all that they know."""
+    coding = arrival.headers[b"accept-encoding"]
+    body = await asyncio.to_thread(compress, reply.body, coding.decode())
+    kept = [header for header in reply.headers if header[0] != b"content-length"]
+    return Reply(200, [*kept, (b"content-length", b"%d" % len(body)), (b"content-encoding", coding)], body)
+
+
+def _headers(content_type: tuple[bytes, bytes], body: bytes, request_id: str, extra: Headers) -> Headers:
+    length = (b"content-length", b"%d" % len(body))
+    return [content_type, length, (b"x-request-id", request_id.encode()), *extra]
+
+
+def too_large(limit: int) -> PayloadTooLarge:
+    """The refusal of a body above the limit."""
+    return PayloadTooLarge(f"the body is above the limit of {limit} bytes (the setting max_body_bytes)")
+
+
+class _Left(Exception):
+    """The caller closed the connection before the request was whole."""

@@ -1,0 +1,91 @@
+"""What must hold before anything is started: readable models, a state directory of our own, enough open files."""
+
+import fcntl
+import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from router.errors import SerinError
+from service import logs
+from service.settings import Settings, SettingsError, hook_secret, secret
+
+T = TypeVar("T")
+
+LOCK_NAME = "serin.lock"
+WANTED_FILES = 65536
+FEW_FILES = 1024
+
+#: Time that workers of a killed supervisor get to notice it and leave their port.
+PATIENCE_SECONDS = 10.0
+
+
+def named(settings: Settings, field: str, attempt: Callable[[], T]) -> T:
+    """What `attempt` returns; its SerinError becomes a SettingsError that names where the setting came from."""
+    try:
+        return attempt()
+    except SerinError as error:
+        raise SettingsError(f"{_place(settings, field)}: {error}") from error
+
+
+def require_models(settings: Settings) -> None:
+    """Raises SettingsError when the models directory is none or cannot be read."""
+    if not settings.models.is_dir():
+        raise SettingsError(f"{_place(settings, 'models')}: no such directory: {settings.models}")
+    if not os.access(settings.models, os.R_OK | os.X_OK):
+        raise SettingsError(f"{_place(settings, 'models')}: cannot be read: {settings.models}")
+
+
+def require_secrets(settings: Settings) -> None:
+    """Raises SettingsError when a secret of a source or hook is missing, too short, or cannot be read."""
+    for name in settings.hooks:
+        hook_secret(settings, name)
+    for name, source in settings.sources.items():
+        secret("sources", name, source.token_file)
+
+
+@contextmanager
+def state_directory(settings: Settings) -> Iterator[bool]:
+    """Make the state directory and hold its lock. Yields whether the supervisor before us ended without a goodbye.
+
+    Raises SettingsError when it cannot be made or written, or another Serin holds it.
+    """
+    place, path = _place(settings, "state"), settings.state
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (path / "counters").mkdir(exist_ok=True, mode=0o700)
+        lock = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SettingsError(f"{place}: {path} cannot be used: {os.strerror(error.errno or 0)}") from None
+    try:
+        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingsError(f"{place}: {path} is in use by another Serin (process {holder or 'unknown'})") from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield bool(holder)
+        os.ftruncate(lock, 0)
+    finally:
+        os.close(lock)
+
+
+def raise_open_files() -> None:
+    """Take as many open files as we may: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    best = WANTED_FILES if hard == unlimited else min(hard, WANTED_FILES)
+    if soft != unlimited and soft < best:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (best, hard))
+        soft = best
+    if soft != unlimited and soft < FEW_FILES:
+        logs.get("supervisor").warning(
+            "few open files are allowed, so few connections are; see `ulimit -n`", limit=soft
+        )
+
+
+def _place(settings: Settings, field: str) -> str:
+    origin = settings.origin(field)
+    return field if origin == "default" else origin

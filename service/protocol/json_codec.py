@@ -1,0 +1,198 @@
+"""The JSON objects of V2, typed: what a request must look like, and how an answer is written."""
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from itertools import zip_longest
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import orjson
+
+from service.protocol.errors import BadRequest, NonFiniteOutput, quoted
+from service.protocol.limits import Limits
+from service.protocol.messages import InferResponse, OutputTensor, Parameter
+from service.protocol.non_finite import quote_non_finite
+from service.protocol.structure import check_structure
+from service.protocol.tensors import FLOATS, Array
+
+NonFinite = Literal["null", "string", "token", "error"]
+"""How NaN and infinities, which JSON does not have, are written; per model."""
+
+ABSENT = msgspec.Raw()
+
+
+class TensorParameters(msgspec.Struct):
+    """Those parameters of an input that mean something here; others are skipped."""
+
+    binary_data_size: int | None = None
+    content_type: str | None = None
+    shared_memory_region: str | None = None
+
+
+class WireTensor(msgspec.Struct):
+    """One input as it came. The shape is text too: its length is checked before numbers are made of it."""
+
+    name: str
+    shape: msgspec.Raw
+    datatype: str
+    parameters: TensorParameters | None = None
+    data: msgspec.Raw = ABSENT
+
+
+class OutputParameters(msgspec.Struct):
+    """Those parameters of a requested output that mean something here."""
+
+    binary_data: bool | None = None
+    classification: int | None = None
+    shared_memory_region: str | None = None
+
+
+class WireOutput(msgspec.Struct):
+    """One requested output as it came."""
+
+    name: str
+    parameters: OutputParameters | None = None
+
+
+class WireRequest(msgspec.Struct):
+    """A request as it came. Members that V2 does not know are skipped; of equal members the last one counts."""
+
+    inputs: list[WireTensor]
+    outputs: list[WireOutput] | None = None
+    id: str | None = None
+    parameters: msgspec.Raw = ABSENT
+
+
+_REQUEST = msgspec.json.Decoder(WireRequest)
+_PARAMETERS = msgspec.json.Decoder(dict[str, str | int | float | bool | None] | None)
+
+
+def read_request(text: bytes, limits: Limits) -> WireRequest:
+    """Raises BadRequest for what is not the JSON of a V2 request within the limits. Tensor data stays text."""
+    check_structure(text, limits.max_json_depth, 2 * (limits.max_inputs + limits.max_outputs) + 2)
+    try:
+        try:
+            return _REQUEST.decode(text)
+        except msgspec.ValidationError:
+            raise
+        except ValueError:
+            if b"NaN" not in text and b"Infinity" not in text:
+                raise
+            return _REQUEST.decode(quote_non_finite(text))
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"not a V2 inference request: {error}") from error
+    except UnicodeDecodeError as error:
+        raise BadRequest("the JSON is not UTF-8") from error
+    except RecursionError as error:
+        raise BadRequest(f"the JSON is nested more than {limits.max_json_depth} levels deep") from error
+    except ValueError as error:
+        raise BadRequest(f"not valid JSON: {error}") from error
+
+
+def read_parameters(data: msgspec.Raw, limits: Limits) -> dict[str, Parameter]:
+    """The request's own parameters: strings, numbers and booleans; null is the same as absent."""
+    text = bytes(data)
+    if len(text) > limits.max_parameters_bytes:
+        raise BadRequest(f"parameters: more than {limits.max_parameters_bytes} bytes")
+    try:
+        values = _PARAMETERS.decode(text) or {}
+    except ValueError as error:
+        raise BadRequest("parameters: must be an object whose values are strings, numbers or booleans") from error
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def write_response(response: InferResponse, outputs: list[dict[str, Any]]) -> bytes:
+    """The JSON of an answer; `outputs` are its entries, of `json_entry` or `binary_entry`."""
+    document: dict[str, Any] = {"model_name": response.model_name, "model_version": response.model_version}
+    if response.id is not None:
+        document["id"] = response.id
+    if response.parameters:
+        document["parameters"] = response.parameters
+    document["outputs"] = outputs
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def binary_entry(output: OutputTensor, size_bytes: int) -> dict[str, Any]:
+    """An output whose data follows the JSON part."""
+    parameters = {"binary_data_size": size_bytes}
+    return {
+        "name": output.name,
+        "datatype": output.datatype,
+        "shape": output.array.shape,
+        "parameters": parameters,
+    }
+
+
+def json_entry(output: OutputTensor) -> dict[str, Any]:
+    """An output with its data, flat. What JSON does not have becomes null; see `with_non_finite`."""
+    array = output.array
+    entry: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": array.shape}
+    if output.datatype == "BYTES":
+        return entry | _strings(array)
+    entry["data"] = _plain(output)
+    return entry
+
+
+def needs_care(text: bytes) -> bool:
+    """Whether a written answer may hold what a plain one cannot say. A screen: names may hold these words too."""
+    return b"null" in text or _DOUBLE_ROUNDED in text
+
+
+def careful_entry(output: OutputTensor, policy: NonFinite) -> tuple[dict[str, Any], int]:
+    """The entry of a floating-point output under its policy, and how many of its values are not finite.
+
+    Their number is a parameter of the output too, so that no reader takes null for what the model said.
+    Raises NonFiniteOutput where the policy is `error`.
+    """
+    entry = json_entry(output)
+    if output.datatype not in FLOATS:
+        return entry, 0
+    flat: Array = entry["data"]
+    strange = flat[~np.isfinite(flat)]
+    if strange.size and policy == "error":
+        raise NonFiniteOutput(
+            f"output {quoted(output.name)}: {strange.size} values are NaN or infinite, which JSON cannot hold; "
+            "ask for binary output"
+        )
+    text = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)
+    if output.datatype == "FP32":
+        text = text.replace(_DOUBLE_ROUNDED, _SAME_VALUE)
+    if strange.size:
+        entry["parameters"] = {"non_finite": strange.size}
+        if policy != "null":
+            text = _interleaved(text.split(b"null"), map(_WORDS[policy].__getitem__, map(str, strange.tolist())))
+    entry["data"] = orjson.Fragment(text)
+    return entry, strange.size
+
+
+_TOKENS = {"nan": b"NaN", "inf": b"Infinity", "-inf": b"-Infinity"}
+_WORDS: Mapping[str, Mapping[str, bytes]] = {
+    "token": _TOKENS,
+    "string": {name: b'"' + word + b'"' for name, word in _TOKENS.items()},
+}
+
+# The one FP32 value whose shortest decimal lands on a neighbour when a reader goes through a double, as nearly all do;
+# one more digit says the same value to both kinds of reader.
+_DOUBLE_ROUNDED = b"7.038531e-26"
+_SAME_VALUE = b"7.0385307e-26"
+
+
+def _interleaved(pieces: list[bytes], words: Iterable[bytes]) -> bytes:
+    return b"".join(part for pair in zip_longest(pieces, words, fillvalue=b"") for part in pair)
+
+
+def _plain(output: OutputTensor) -> Array:
+    """Flat, and of a dtype that the JSON writer knows."""
+    flat = output.array.reshape(-1)
+    return flat.astype(np.float32) if output.datatype == "BF16" else flat
+
+
+def _strings(array: Array) -> dict[str, Any]:
+    """Text where all of a tensor is UTF-8; else base64 for all of it, and it says so."""
+    values = array.reshape(-1).tolist()
+    try:
+        return {"data": [value if isinstance(value, str) else value.decode() for value in values]}
+    except UnicodeDecodeError:
+        octets = (value.encode() if isinstance(value, str) else value for value in values)
+        return {"parameters": {"content_type": "base64"}, "data": [b64encode(value).decode() for value in octets]}

@@ -1,0 +1,1 @@
+"""Models found on disk, held in memory, and run."""

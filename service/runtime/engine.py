@@ -1,0 +1,224 @@
+"""The versions in memory: loads what is wanted, lends what is ready, lets go when nobody uses it any more."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+
+from router.errors import NotFound, SerinError, Unavailable
+from router.reports import States, VersionState, WorkerVersion
+from router.routes import Wanted
+from service.protocol.tensors import Signature
+from service.runtime.executor import Executor
+from service.runtime.loading import Loader, Parts, reason_of
+from service.runtime.manifest import Manifest
+from service.runtime.pool import LOAD_SLOT, LOAD_THREADS, Pool
+from service.runtime.session import Session
+from service.watch import Watch
+
+Key = tuple[str, int]
+log = logging.getLogger("engine")
+
+
+class Loaded:
+    """One version in memory, lent by `Engine.acquire` and held until each of its `users` has released it.
+
+    `output_names` in the model's order, `datatypes` of the outputs by name, `watched_names` of those that are counted.
+    """
+
+    __slots__ = (
+        *("model", "version", "digest", "session", "signature", "manifest", "watch", "executor"),
+        *("output_names", "datatypes", "watched_names", "users", "drained"),
+    )
+
+    def __init__(self, key: Key, digest: str, parts: Parts, executor: Executor) -> None:
+        self.model, self.version = key
+        self.digest = digest
+        self.session: Session = parts.session
+        self.signature: Signature = parts.session.signature
+        self.manifest: Manifest = parts.manifest
+        self.watch: Watch = parts.watch
+        self.output_names = [spec.name for spec in self.signature.outputs]
+        self.datatypes = {spec.name: spec.datatype for spec in self.signature.outputs}
+        self.watched_names = tuple(dict.fromkeys(family.output for family in parts.watch.families))
+        self.executor = executor
+        self.users = 0
+        self.drained: asyncio.Event | None = None
+
+
+class _Record:
+    """What is known of one version: what is wanted, what is done, and what serves."""
+
+    __slots__ = ("digest", "done", "loaded", "reason", "state", "task", "wanted")
+
+    def __init__(self) -> None:
+        self.wanted: Wanted | None = None
+        self.done: Wanted | None = None
+        self.state = VersionState.LOADING
+        self.reason = ""
+        self.digest = ""
+        self.loaded: Loaded | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
+class Engine:
+    """Made and used on one event loop; `close` it there. `on_change` is called there after any change of `states`."""
+
+    def __init__(
+        self, loader: Loader, pool: Pool, on_change: Callable[[], None], *, unload_wait_seconds: float = 30.0
+    ) -> None:
+        self._loader = loader
+        self._pool = pool
+        self._on_change = on_change
+        self._unload_wait_seconds = unload_wait_seconds
+        self._load_pool = Pool(LOAD_THREADS, pool.marks, first_slot=LOAD_SLOT)
+        self._records: dict[Key, _Record] = {}
+        self._ready: dict[Key, Loaded] = {}
+        self._suspects: frozenset[Key] = frozenset()
+
+    def acquire(self, model: str, version: int) -> Loaded:
+        """The ready version, until `release`. Raises NotFound or, for one that is not ready, Unavailable."""
+        loaded = self._ready.get((model, version))
+        if loaded is None:
+            raise self._why_not(model, version)
+        loaded.users += 1
+        return loaded
+
+    def release(self, loaded: Loaded) -> None:
+        """Give back what `acquire` lent, once."""
+        loaded.users -= 1
+        if loaded.users == 0 and loaded.drained is not None:
+            loaded.drained.set()
+
+    def peek(self, model: str, version: int) -> Loaded | None:
+        """The ready version for a look at its signature, or None. Not to be run."""
+        return self._ready.get((model, version))
+
+    def follow(self, wanted: Mapping[str, Mapping[int, Wanted]]) -> None:
+        """Begin to load what is new here and to unload what is not wanted any more. Returns at once.
+
+        Content that replaces other content of the same version is loaded beside it; the old one serves until then, and
+        for good if the new one cannot be loaded.
+        """
+        goals = {(model, version): goal for model, versions in wanted.items() for version, goal in versions.items()}
+        unknown = [key for key in goals if key not in self._records]
+        for key in unknown:
+            self._records[key] = _Record()
+        for key, record in self._records.items():
+            record.wanted = goals.get(key)
+            if record.wanted != record.done and record.task is None:
+                record.task = asyncio.create_task(self._steer(key, record), name=f"steer {key[0]}:{key[1]}")
+        if unknown:
+            self._on_change()
+
+    def states(self) -> States:
+        """Every version with its state here; the digest is of what serves, else of what was tried."""
+        found: States = {}
+        for (model, version), record in self._records.items():
+            found.setdefault(model, {})[version] = WorkerVersion(record.state, record.reason, record.digest)
+        return found
+
+    def has_settled(self, model: str, version: int) -> bool:
+        """Whether it is ready or was declared unavailable by itself, so that waiting for it would not help."""
+        record = self._records.get((model, version))
+        return record is None or record.loaded is not None or record.state is VersionState.UNAVAILABLE
+
+    def not_ready_reason(self, model: str, version: int) -> str | None:
+        """Why a version is not lent; None when it is."""
+        return None if (model, version) in self._ready else self._why_not(model, version).message
+
+    def suspect(self, keys: Iterable[Key]) -> None:
+        """From now on these versions, and no others, never run beside one another (rulings 4)."""
+        self._suspects = frozenset(keys)
+        for key, loaded in self._ready.items():
+            loaded.executor.suspect(key in self._suspects)
+
+    async def settled(self) -> None:
+        """Wait until everything that is wanted was loaded or has failed, and all else is gone."""
+        while tasks := [record.task for record in self._records.values() if record.task is not None]:
+            await asyncio.wait(tasks)
+
+    async def close(self) -> None:
+        """Stop loading and lend nothing more."""
+        self._ready.clear()
+        tasks = [record.task for record in self._records.values() if record.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._load_pool.close()
+
+    async def _steer(self, key: Key, record: _Record) -> None:
+        try:
+            while record.wanted != record.done:
+                goal = record.wanted
+                if goal is None:
+                    await self._unload(key, record)
+                else:
+                    await self._load(key, record, goal)
+                record.done = goal
+        finally:
+            record.task = None
+        if record.wanted is None:
+            del self._records[key]
+            self._on_change()
+
+    async def _load(self, key: Key, record: _Record, goal: Wanted) -> None:
+        if record.loaded is None:
+            self._change(record, VersionState.LOADING, "", goal.digest)
+        try:
+            token = self._pool.marks.version_token(*key, goal.digest)
+            parts = await self._parts(key, goal, token)
+        except Exception as error:
+            if not isinstance(error, SerinError):
+                log.exception("cannot load %s:%d", *key)
+            self._failed(record, goal, reason_of(error))
+            return
+        if record.wanted != goal:
+            return  # overtaken: the next turn of the loop does what is wanted now
+        limits = self._loader.limits_of(parts.manifest.execution)
+        executor = Executor(parts.runnable, self._pool, limits, parts.profile, token)
+        executor.suspect(key in self._suspects)
+        record.loaded = self._ready[key] = Loaded(key, goal.digest, parts, executor)
+        self._change(record, VersionState.READY, "", goal.digest)
+
+    async def _parts(self, key: Key, goal: Wanted, token: int) -> Parts:
+        async with self._load_pool.gate:
+            return await self._load_pool.submit(lambda: self._load_in_thread(key, goal, token))
+
+    def _load_in_thread(self, key: Key, goal: Wanted, token: int) -> Parts:
+        slot = self._load_pool.thread_slot
+        slot.enter(token, 0)
+        try:
+            return self._loader.load(*key, goal)
+        finally:
+            slot.leave()
+
+    def _failed(self, record: _Record, goal: Wanted, reason: str) -> None:
+        if record.loaded is None:
+            self._change(record, VersionState.UNAVAILABLE, reason, goal.digest)
+        else:
+            self._change(record, VersionState.READY, f"newer files cannot be loaded: {reason}", record.loaded.digest)
+
+    async def _unload(self, key: Key, record: _Record) -> None:
+        loaded, record.loaded = self._ready.pop(key, None), None
+        if loaded is None:
+            return
+        self._change(record, VersionState.UNLOADING, "", loaded.digest)
+        if loaded.users:
+            loaded.drained = asyncio.Event()
+            # Whoever still runs it after that holds it by itself; it is only not waited for any more.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(loaded.drained.wait(), self._unload_wait_seconds)
+
+    def _change(self, record: _Record, state: VersionState, reason: str, digest: str) -> None:
+        record.state, record.reason, record.digest = state, reason, digest
+        self._on_change()
+
+    def _why_not(self, model: str, version: int) -> SerinError:
+        record = self._records.get((model, version))
+        ready = ", ".join(str(number) for name, number in sorted(self._ready) if name == model) or "none"
+        if record is None:
+            return NotFound(f"{model}:{version} is not loaded; ready: {ready}")
+        words = {VersionState.LOADING: "is loading", VersionState.UNLOADING: "is being unloaded"}
+        state = words.get(record.state, f"is not available ({record.reason})")
+        return Unavailable(f"{model}:{version} {state}; ready: {ready}")

@@ -1,0 +1,121 @@
+"""From files to something that can run: checked, loaded, warmed up and measured. Runs in a thread."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter_ns
+
+from router.errors import FailedPrecondition, SerinError
+from router.routes import Wanted
+from service.runtime import repository
+from service.runtime.executor import Feeds, Limits, Runnable
+from service.runtime.golden import GoldenError, parse_golden
+from service.runtime.manifest import Execution, Manifest, parse_manifest
+from service.runtime.profile import Profile, warm_up
+from service.runtime.repository import MANIFEST_FILE, MODEL_FILE, Refused, VersionFiles
+from service.runtime.session import Session, SessionOptions
+from service.watch import Watch, compile_watch
+
+ALWAYS_INLINE = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What came of one load. `runnable` is the session, or what the loader put before it."""
+
+    session: Session
+    runnable: Runnable
+    manifest: Manifest
+    watch: Watch
+    profile: Profile
+
+
+def no_wrap(model: str, version: int, session: Session) -> Runnable:
+    """The session as it is."""
+    return session
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """How versions are loaded. `wrap` may put something before the session (faults); it is warmed up without that."""
+
+    models_dir: Path
+    options: SessionOptions = field(default_factory=SessionOptions)
+    limits: Limits = field(default_factory=Limits)
+    wrap: Callable[[str, int, Session], Runnable] = no_wrap
+
+    def load(self, model: str, version: int, wanted: Wanted) -> Parts:
+        """Load what is wanted and nothing else. Raises FailedPrecondition with a reason fit to be shown.
+
+        That the content is the wanted one is seen from the stamp, before and after; where that differs, by its digest.
+        An empty digest takes what is there.
+        """
+        try:
+            files = self._files(model, version)
+            self._require_content(files, wanted)
+            parts = self._load(model, version, files)
+            if self._files(model, version).stamp != files.stamp:
+                raise FailedPrecondition("its files changed while they were read")
+        except Refused as refused:
+            raise FailedPrecondition(str(refused)) from refused
+        except OSError as error:
+            raise FailedPrecondition(f"its files cannot be read: {error.strerror}") from error
+        except MemoryError as error:
+            raise FailedPrecondition("it needs more memory than there is") from error
+        return parts
+
+    def limits_of(self, execution: Execution) -> Limits:
+        """The limits of a version: what `model.toml` says, else those of the server."""
+        concurrency, queue = execution.max_concurrency, execution.max_queue
+        return Limits(
+            self.limits.max_concurrency if concurrency is None else concurrency,
+            self.limits.max_queue if queue is None else queue,
+        )
+
+    def _files(self, model: str, version: int) -> VersionFiles:
+        files = repository.look(self.models_dir, model, version)
+        if files is None:
+            raise FailedPrecondition("its files are gone")
+        if files.refusal:
+            raise FailedPrecondition(files.refusal)
+        return files
+
+    def _require_content(self, files: VersionFiles, wanted: Wanted) -> None:
+        if not wanted.digest or files.stamp == wanted.stamp:
+            return
+        if repository.digest(files.path, os.path.realpath(self.models_dir)) != wanted.digest:
+            raise FailedPrecondition("its files are not those that were examined")
+
+    def _load(self, model: str, version: int, files: VersionFiles) -> Parts:
+        manifest = parse_manifest(repository.read_beside(self.models_dir, model, MANIFEST_FILE))
+        session = Session(os.path.join(files.path, MODEL_FILE), self.options)
+        runnable, profile = self.wrap(model, version, session), self._profile(model, version, session, manifest)
+        if runnable is not session and manifest.execution.mode != "inline":
+            profile = Profile(-1, profile.run_ns)  # what stands before the session was not measured and may well block
+        watch = compile_watch(manifest.meanings(), session.signature)
+        return Parts(session=session, runnable=runnable, manifest=manifest, watch=watch, profile=profile)
+
+    def _profile(self, model: str, version: int, session: Session, manifest: Manifest) -> Profile:
+        known = self._golden_feeds(model, version, manifest)
+        measured = warm_up(session.run, session.signature, known, perf_counter_ns)
+        mode = manifest.execution.mode
+        if mode == "auto":
+            return measured
+        return Profile(ALWAYS_INLINE if mode == "inline" else -1, measured.run_ns)
+
+    def _golden_feeds(self, model: str, version: int, manifest: Manifest) -> list[Feeds]:
+        if manifest.golden is None:
+            return []
+        try:
+            content = repository.read_beside(self.models_dir, model, manifest.golden.file)
+            return [case.feeds for case in parse_golden(content, version)] if content is not None else []
+        except (GoldenError, Refused):
+            return []  # the inventory says so; the version itself is not worse for it
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a load failed, fit to be shown."""
+    if isinstance(error, SerinError):
+        return error.message
+    return f"loading failed unexpectedly ({type(error).__name__}); the log says more"

@@ -1,0 +1,90 @@
+"""The threads of one worker that run models, the slots in which they note what they run, and who must run alone."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Protocol, TypeVar
+
+from service.runtime.watchdog import Watchdog
+
+Result = TypeVar("Result")
+
+LOOP_SLOT = 0
+"""Crash slot of the event loop. Pool threads have the slots from 1, then the thread that runs mirrored requests, then
+those that load models."""
+
+LOAD_THREADS = 2
+LOAD_SLOT = 62
+SHADOW_SLOT = LOAD_SLOT - 1
+MOST_THREADS = SHADOW_SLOT - 1
+
+
+class CrashSlot(Protocol):
+    """Where one thread notes what it is about to run, for whoever finds the process dead."""
+
+    def enter(self, token: int, body_hash: int) -> None: ...
+    def leave(self) -> None: ...
+
+
+class CrashMarks(Protocol):
+    """All slots of a worker; `router.counters.Segment` is one."""
+
+    def slot(self, number: int) -> CrashSlot: ...
+    def version_token(self, model: str, version: int, digest: str) -> int: ...
+
+
+class NoSlot:
+    """For programs whose death nobody asks about (tests, notebooks)."""
+
+    def enter(self, token: int, body_hash: int) -> None: ...
+    def leave(self) -> None: ...
+
+
+class NoMarks:
+    """See NoSlot."""
+
+    def slot(self, number: int) -> CrashSlot:
+        return NoSlot()
+
+    def version_token(self, model: str, version: int, digest: str) -> int:
+        return 0
+
+
+class Pool:
+    """Made on the event loop that uses it; `close` when nothing runs any more.
+
+    At most MOST_THREADS threads, since each needs a slot. `gate` lets through as many runs as there are threads, so
+    that what waits does so where its deadline can end it. `alone` is passed by suspects besides: versions that may have
+    killed a worker run one at a time (rulings 4).
+    """
+
+    def __init__(self, threads: int, marks: CrashMarks, *, first_slot: int = LOOP_SLOT + 1) -> None:
+        self.threads = threads
+        self.marks = marks
+        self.loop_slot = marks.slot(LOOP_SLOT)
+        self.watchdog = Watchdog()
+        self.gate = asyncio.Semaphore(threads)
+        self.alone = asyncio.Semaphore(1)
+        self._own = threading.local()
+        self._numbers = count(first_slot)
+        self._executor = ThreadPoolExecutor(threads, "model", self._begin_thread)
+
+    def submit(self, work: Callable[[], Result]) -> "asyncio.Future[Result]":
+        """Run in a thread. Call it only after passing `gate`."""
+        return asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    @property
+    def thread_slot(self) -> CrashSlot:
+        """The slot of the pool thread that asks."""
+        slot: CrashSlot = self._own.slot
+        return slot
+
+    def close(self) -> None:
+        """Take no more work. A thread that is still running ends by itself; nobody waits for it."""
+        self.watchdog.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _begin_thread(self) -> None:
+        self._own.slot = self.marks.slot(next(self._numbers))

@@ -1,0 +1,225 @@
+"""One ONNX model in memory. The only importer of onnxruntime: its types, errors and oddities end here."""
+
+import ctypes
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from ml_dtypes import bfloat16
+
+from router.errors import Cancelled, FailedPrecondition, Internal, InvalidArgument, SerinError
+from service.protocol.tensors import Array, Signature, TensorSpec
+from service.runtime.graph import shapeless
+
+RUNTIME_VERSION: str = onnxruntime.__version__
+PROVIDERS = ("CPUExecutionProvider",)
+SILENT = 4
+BFLOAT16_ONNX = 16  # onnx.TensorProto.BFLOAT16
+MAX_REASON = 300
+
+DATATYPE_OF: Mapping[str, str] = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(bfloat16)": "BF16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}
+
+_CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_WHERE = re.compile(r"\S*?[\w./-]+\.(?:h|hpp|cc|cpp|cu):\d+ (?:[^()]*\([^)]*\)(?: \[with [^]]*\])? )?")
+_LOAD = re.compile(r"Load model from .*? failed:\s*", re.S)
+_PATH = re.compile(r"(?<![\w)])(?:/[\w.@+~-]+){2,}/?")
+_SHAPE_TALK = re.compile(r"shape|dimension|broadcast|rank|axis|out of bounds|size mismatch|incompatible", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How a session computes. `threads`: of one operator, the calling thread among them."""
+
+    threads: int = 1
+    arena: bool = True
+    optimize: bool = True
+
+
+class Session:
+    """A loaded model. Raises FailedPrecondition with a reason fit to be shown when the file cannot be served.
+
+    `run` may be called from several threads at once. BYTES go in as an object array of `bytes` or `str` and come out as
+    one of `str`. `inputs` and `outputs` of `signature` are in the model's order. `metadata`: what its file says of it.
+    """
+
+    def __init__(self, path: str, options: SessionOptions) -> None:
+        onnxruntime.set_default_logger_severity(SILENT)
+        onnxruntime.disable_telemetry_events()
+        try:
+            self._session = onnxruntime.InferenceSession(path, _native(options), providers=PROVIDERS, enable_fallback=0)
+        except Exception as error:
+            raise FailedPrecondition(f"ONNX Runtime cannot load it: {_plain(error, path)}") from error
+        self.signature = _signature(self._session, path)
+        self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self._names = [spec.name for spec in self.signature.outputs]
+        self._texts = _named(self.signature.inputs, "BYTES")
+        self._halves_in = _named(self.signature.inputs, "BF16")
+        self._halves_out = _named(self.signature.outputs, "BF16")
+        if self._texts and self._halves_out:
+            raise FailedPrecondition("ONNX Runtime's Python API cannot run a model with text inputs and BF16 outputs")
+        self._given = len(self.signature.inputs)
+        # InferenceSession.run checks in Python what the native call checks again; that is a fifth of a small run.
+        self._run = getattr(self._session, "_sess", self._session).run
+
+    def run(self, feeds: Mapping[str, Array], names: Sequence[str] | None = None, stop: Any = None) -> list[Array]:
+        """The outputs in the order of `names`, or of the model. `stop` is a `StopSwitch` of this session.
+
+        Raises InvalidArgument when the caller's tensors are at fault, Cancelled after a stop, Internal otherwise.
+        """
+        if len(feeds) != self._given:  # the native call would run on with nothing in place of a missing input
+            raise InvalidArgument(f"the model takes {self._given} inputs, but {len(feeds)} were given")
+        try:
+            if self._texts:
+                feeds = self._with_text(feeds)
+            if self._halves_in:
+                feeds = {name: _half(array) if name in self._halves_in else array for name, array in feeds.items()}
+            if self._halves_out:
+                return self._run_with_values(feeds, names or self._names, stop)
+            return self._run(names or self._names, feeds, stop)  # type: ignore[no-any-return]
+        except SerinError:
+            raise
+        except Exception as error:
+            raise self._explain(error, feeds, stop) from error
+
+    def switch(self) -> "StopSwitch":
+        """Hand it to one `run`; `stop` ends that run at the model's next operator."""
+        return StopSwitch()
+
+    def _with_text(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: _text(name, array) if name in self._texts else array for name, array in feeds.items()}
+
+    def _run_with_values(self, feeds: Mapping[str, Array], names: Sequence[str], stop: Any) -> list[Array]:
+        # The plain call cannot make numpy arrays of bfloat16 outputs.
+        values = {name: array if name in self._halves_in else _value(array) for name, array in feeds.items()}
+        return [_array(value) for value in self._session.run_with_ort_values(list(names), values, stop)]
+
+    def _explain(self, error: Exception, feeds: Mapping[str, Array], stop: Any) -> SerinError:
+        if stop is not None and stop.terminate:
+            return Cancelled("the run was stopped")
+        if isinstance(error, UnicodeDecodeError):
+            if any(array.dtype.kind == "S" for array in feeds.values()):
+                return InvalidArgument("the model answered with bytes of an input that are not UTF-8 text")
+            return Internal("the model answered text that is not UTF-8")
+        if isinstance(error, UnicodeEncodeError):
+            return InvalidArgument("an input holds text that is not valid Unicode")
+        reason = _plain(error)
+        if type(error).__name__ == "InvalidArgument" or (self._shapes_are_free and _SHAPE_TALK.search(reason)):
+            return InvalidArgument(f"the model cannot take these inputs: {reason}")
+        return Internal(f"the model failed: {reason}")
+
+    @property
+    def _shapes_are_free(self) -> bool:
+        """Whether a caller can give shapes that the signature allows and the graph does not."""
+        return any(spec.shape is None or -1 in spec.shape for spec in self.signature.inputs)
+
+
+class StopSwitch(onnxruntime.RunOptions):  # type: ignore[misc]
+    """Ends one run from another thread."""
+
+    def stop(self) -> None:
+        self.terminate = True
+
+
+def _native(options: SessionOptions) -> Any:
+    native = onnxruntime.SessionOptions()
+    native.intra_op_num_threads = options.threads
+    native.inter_op_num_threads = 1
+    native.log_severity_level = SILENT
+    native.enable_cpu_mem_arena = options.arena
+    levels = onnxruntime.GraphOptimizationLevel
+    native.graph_optimization_level = levels.ORT_ENABLE_ALL if options.optimize else levels.ORT_DISABLE_ALL
+    # Threads that spin between runs would take the cores of other workers.
+    native.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    native.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    return native
+
+
+def _signature(session: Any, path: str) -> Signature:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    # ONNX Runtime shows [] for a scalar and for an unknown rank alike.
+    unknown = shapeless(path) if any(not node.shape for node in (*inputs, *outputs)) else set()
+    return Signature(
+        tuple(_spec("input", node, unknown) for node in inputs),
+        tuple(_spec("output", node, unknown) for node in outputs),
+    )
+
+
+def _spec(part: str, node: Any, unknown: set[str]) -> TensorSpec:
+    if (datatype := DATATYPE_OF.get(node.type)) is None:
+        raise FailedPrecondition(
+            f"{part} {node.name!r} is {node.type}, which the Open Inference Protocol cannot carry; only tensors of "
+            "numbers, booleans and text can be served"
+        )
+    shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in node.shape)
+    return TensorSpec(node.name, datatype, None if node.name in unknown else shape)
+
+
+def _text(name: str, array: Array) -> Array:
+    """ONNX Runtime takes `str`, or bytes of a fixed width, whose trailing NULs it drops."""
+    flat = array.ravel()
+    try:
+        decoded = [item.decode() if isinstance(item, bytes) else item for item in flat.tolist()]
+    except UnicodeDecodeError:
+        raw = [item if isinstance(item, bytes) else str(item).encode() for item in flat.tolist()]
+        if any(item.endswith(b"\0") for item in raw):
+            raise InvalidArgument(f"input {name!r}: bytes that are not UTF-8 must not end in NUL") from None
+        return np.array(raw, dtype="S").reshape(array.shape)
+    result = np.empty(len(decoded), dtype=object)
+    result[:] = decoded
+    return result.reshape(array.shape)
+
+
+def _named(specs: Sequence[TensorSpec], datatype: str) -> frozenset[str]:
+    return frozenset(spec.name for spec in specs if spec.datatype == datatype)
+
+
+def _half(array: Array) -> Any:
+    """numpy has no bfloat16 that ONNX Runtime knows, so the two bytes travel as uint16; the value keeps them alive."""
+    raw = np.ascontiguousarray(array).reshape(array.shape).view(np.uint16)
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(raw, BFLOAT16_ONNX)
+
+
+def _value(array: Array) -> Any:
+    return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+
+
+def _array(value: Any) -> Array:
+    if value.element_type() != BFLOAT16_ONNX:
+        return value.numpy()  # type: ignore[no-any-return]
+    shape = tuple(value.shape())
+    size_bytes = math.prod(shape) * 2
+    content = ctypes.string_at(value.data_ptr(), size_bytes) if size_bytes else b""
+    return np.frombuffer(content, dtype=bfloat16).reshape(shape)
+
+
+def _plain(error: Exception, path: str = "") -> str:
+    """What ONNX Runtime says, without its source positions, without paths, on one line and of bounded length."""
+    if isinstance(error, UnicodeDecodeError):  # the binding fails on the message of the error that it would raise
+        return "it says why in text that is not UTF-8, so the file is most likely damaged"
+    text = _LOAD.sub("", _CODE.sub("", str(error)))
+    if path:
+        text = text.replace(path, "the file").replace(os.path.dirname(path), "")
+    text = _PATH.sub("", _WHERE.sub("", text))
+    text = " ".join(text.replace("Non-zero status code returned while running ", "").split())
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= MAX_REASON else text[: MAX_REASON - 3] + "..."

@@ -1,0 +1,291 @@
+"""One parent: holds the sockets, keeps a controller, an inventory and N workers alive, drains them at the end."""
+
+import asyncio
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import httpx
+
+from router import counters, reports
+from router.client import SupervisorLink
+from router.errors import SerinError
+from router.reports import WorkerProcess
+from service import logs, preflight, sockets
+from service.children import ChildSpec, Facts, Keeper
+from service.crashes import Blame, Death, blame, read_oom_kills
+from service.settings import Settings, SettingsError
+
+LAST_WAIT_SECONDS = 5.0
+HURRY_SECONDS = 3.0
+REFUSE_SECONDS = 0.5
+"""After the drain's delay, for workers to close their sockets; then those of dead and stuck ones are closed too."""
+MODULES = {"controller": "service.control", "inventory": "service.inventory", "worker": "service.app"}
+
+#: Libraries under numpy would each start a thread for every core, and ONNX Runtime would collect events in the home
+#: directory and send them to its maker.
+QUIET = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A running gateway, as `serin serve` announces it."""
+
+    http: str
+    admin: str
+    workers: int
+    models: Path
+    state: Path
+
+
+@dataclass(slots=True)
+class Listeners:
+    """The bound sockets: one for each worker, one for the controller."""
+
+    workers: list[socket.socket]
+    admin: socket.socket
+
+    def refuse(self) -> None:
+        """Let clients connect no more. Closing alone leaves them waiting: whoever holds a socket keeps it open."""
+        for bound in self.workers:
+            with suppress(OSError):  # its worker has done so, as it should
+                bound.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        for bound in (*self.workers, self.admin):
+            bound.close()
+
+
+def serve(settings: Settings, announce: Callable[[Gateway], None], modules: dict[str, str] | None = None) -> int:
+    """Run the gateway until SIGTERM or SIGINT; returns the exit code. `announce` is called once, when it is ready.
+
+    Raises SettingsError and PortTaken before anything was started. `modules`: other children for the roles (tests).
+    """
+    preflight.raise_open_files()
+    preflight.require_models(settings)
+    preflight.require_secrets(settings)
+    with preflight.state_directory(settings) as unclean:
+        listeners = open_listeners(settings, patience_seconds=preflight.PATIENCE_SECONDS if unclean else 0.0)
+        try:
+            supervisor = Supervisor(settings, listeners, announce, {**MODULES, **(modules or {})})
+            return asyncio.run(supervisor.run())
+        finally:
+            listeners.close()
+
+
+def open_listeners(settings: Settings, *, patience_seconds: float = 0.0) -> Listeners:
+    """Bind all sockets. `patience_seconds`: how long workers of a killed supervisor may take to leave their port."""
+    for field, host in (("host", settings.host), ("admin_host", settings.admin_host)):
+        preflight.named(settings, field, partial(sockets.require_host, host))
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            workers = preflight.named(
+                settings, "http_port", lambda: sockets.open_shared(settings.host, settings.http_port, settings.workers)
+            )
+            return Listeners(workers, _open_admin(settings, workers))
+        except SettingsError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _open_admin(settings: Settings, workers: list[socket.socket]) -> socket.socket:
+    try:
+        return preflight.named(
+            settings, "admin_port", lambda: sockets.open_single(settings.admin_host, settings.admin_port)
+        )
+    except SettingsError:
+        for bound in workers:
+            bound.close()
+        raise
+
+
+class Supervisor:
+    """The children of one gateway and what passes between them. Hears of their reports and deaths as their Watcher."""
+
+    def __init__(
+        self, settings: Settings, listeners: Listeners, announce: Callable[[Gateway], None], modules: dict[str, str]
+    ) -> None:
+        self.log = logs.get("supervisor")
+        self.settings = settings.model_copy(
+            update={
+                "http_port": listeners.workers[0].getsockname()[1],
+                "admin_port": listeners.admin.getsockname()[1],
+            }
+        )
+        self.gateway = Gateway(
+            http=sockets.url(sockets.address_of(listeners.workers[0])),
+            admin=sockets.url(sockets.address_of(listeners.admin)),
+            workers=settings.workers,
+            models=settings.models,
+            state=settings.state,
+        )
+        self._listeners = listeners
+        self.token = secrets.token_urlsafe(32)
+        self.cover = sockets.Cover()
+        self.link: SupervisorLink | None = None
+        self.hurry = asyncio.Event()
+        self.end = asyncio.Event()
+        self._announce: Callable[[Gateway], None] | None = announce
+        self.controller, self.inventory, *self.workers = (
+            Keeper(spec, self, clock=time.monotonic, oom=read_oom_kills) for spec in self._specs(listeners, modules)
+        )
+
+    def _specs(self, listeners: Listeners, modules: dict[str, str]) -> list[ChildSpec]:
+        config = {
+            "settings": self.settings.model_dump(mode="json"),
+            "token": self.token,
+            "controller": self.gateway.admin,
+            "workers": self.settings.workers,
+        }
+        private = sockets.is_loopback(self.settings.admin_host)
+        admin, http = (listeners.admin.fileno(),), tuple(bound.fileno() for bound in listeners.workers)
+        return [
+            ChildSpec("controller", modules["controller"], 0, {**config, "fds": admin, "loopback": private}, admin),
+            ChildSpec("inventory", modules["inventory"], 0, {**config, "fds": ()}, (), QUIET),
+            *(
+                ChildSpec("worker", modules["worker"], slot, {**config, "fds": http, "suspects": ()}, http, QUIET)
+                for slot in range(self.settings.workers)
+            ),
+        ]
+
+    async def run(self) -> int:
+        """Start everything, wait for a signal, drain. Returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+        self.log.info("starting", workers=self.settings.workers, http=self.gateway.http, admin=self.gateway.admin)
+        if not sockets.is_loopback(self.settings.admin_host):
+            self.log.warning("ANYONE WHO REACHES THE ADMIN PORT CAN CHANGE ROUTES", admin_host=self.settings.admin_host)
+        if self.settings.faults:
+            self.log.warning("FAULTS ARE BEING INJECTED", faults=self.settings.faults)
+        keepers = (self.controller, self.inventory, *self.workers)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(keeper.run(), name=keeper.spec.name) for keeper in keepers]
+            link = group.create_task(self._follow_controller(), name="link")
+            await self.end.wait()
+            await self._drain(tasks[2:])
+            link.cancel()
+            await self.inventory.stop(LAST_WAIT_SECONDS)
+            await self.controller.stop(LAST_WAIT_SECONDS)
+        self.log.info("stopped")
+        return 0
+
+    def _signalled(self) -> None:
+        (self.hurry if self.end.is_set() else self.end).set()
+
+    async def _drain(self, tasks: list[asyncio.Task[None]]) -> None:
+        limit = self.settings.drain_delay_seconds + self.settings.drain_limit_seconds
+        self.log.info("draining", limit_seconds=limit)
+        for keeper in self.workers:
+            keeper.finish()
+        self._tell_all({"drain": True})
+        refuse = asyncio.get_running_loop().call_later(
+            self.settings.drain_delay_seconds + REFUSE_SECONDS, self._listeners.refuse
+        )
+        hurry = asyncio.ensure_future(self.hurry.wait())
+        ended = asyncio.ensure_future(asyncio.wait(tasks))
+        await asyncio.wait([hurry, ended], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        if hurry.done() and not ended.done():
+            self._tell_all({"hurry": True})
+            await asyncio.wait({ended}, timeout=HURRY_SECONDS)
+        hurry.cancel()
+        for keeper in self.workers:
+            if keeper.alive is not None:
+                self.log.warning("killed at the end of the drain", child=keeper.spec.name)
+                keeper.alive.kill()
+        await ended
+        refuse.cancel()
+
+    def _tell_all(self, command: Facts) -> None:
+        for keeper in self.workers:
+            if keeper.alive is not None:
+                keeper.alive.send(command)
+
+    # ---- Watcher ----
+
+    def started(self, keeper: Keeper) -> None:
+        self.log.debug("started", child=keeper.spec.name, pid=keeper.child.pid if keeper.child else None)
+
+    def reported(self, keeper: Keeper, facts: Facts) -> None:
+        self.log.debug("reported", child=keeper.spec.name, facts=facts)
+        if facts.get("listening") and self.link is not None:
+            self.link.changed()
+        if keeper.spec.role != "worker":
+            return
+        if facts.get("listening"):
+            self._tell(self.cover.listens(keeper.spec.slot, self._listening()))
+        if self._announce is not None and all(worker.has("ready") for worker in self.workers):
+            announce, self._announce = self._announce, None
+            announce(self.gateway)
+
+    def died(self, keeper: Keeper, death: Death) -> Facts:
+        if keeper.spec.role != "worker":
+            return {}
+        found = self._settle(keeper.spec.slot, death)
+        if keeper.child is not None and self.link is not None:
+            culprit = found.culprit
+            named = reports.Blame(culprit.model, culprit.version, culprit.digest) if culprit else None
+            instance = keeper.child.instance
+            self.link.died(reports.Death(keeper.spec.slot, instance, death.signal_name, named, death.out_of_memory))
+        self._tell(self.cover.lost(keeper.spec.slot, self._listening()))
+        return {"suspects": [asdict(suspect) for suspect in found.suspects]}
+
+    def _settle(self, slot: int, death: Death) -> Blame:
+        directory = self.settings.state / "counters"
+        try:
+            found = blame(death, counters.open_slots(directory, slot) if death.is_native else ())
+            culprit = (found.culprit.model, found.culprit.version) if found.culprit else None
+            lost = counters.settle(directory, slot, culprit)
+            counters.restarted(directory, slot)
+        except (SerinError, OSError, ValueError) as error:
+            self.log.error("the counters of a dead worker cannot be settled", slot=slot, reason=str(error))
+            return Blame()
+        self.log.warning("settled a dead worker", slot=slot, requests_lost=lost, blamed=culprit)
+        return found
+
+    def _listening(self) -> list[int]:
+        return [keeper.spec.slot for keeper in self.workers if keeper.has("listening")]
+
+    def _tell(self, commands: list[tuple[int, Facts]]) -> None:
+        for slot, command in commands:
+            if (child := self.workers[slot].alive) is not None:
+                child.send(command)
+
+    # ---- the controller ----
+
+    async def _follow_controller(self) -> None:
+        async with httpx.AsyncClient(base_url=self.gateway.admin, trust_env=False) as http:
+            self.link = SupervisorLink(http, self.token, self._controller_trouble)
+            await self.link.run(self._alive, self._kill)
+
+    def _controller_trouble(self, text: str) -> None:
+        if not text:
+            self.log.info("the controller answers")
+        elif self.controller.has("listening"):  # until then it is only starting
+            self.log.warning("no controller", reason=text)
+
+    def _alive(self) -> tuple[WorkerProcess, ...]:
+        return tuple(
+            WorkerProcess(keeper.spec.slot, child.instance, child.pid, keeper.has("listening"))
+            for keeper in self.workers
+            if (child := keeper.alive) is not None
+        )
+
+    def _kill(self, instance: str) -> None:
+        for keeper in self.workers:
+            if (child := keeper.alive) is not None and child.instance == instance:
+                self.log.error("killed: it did not confirm the routes in time", child=keeper.spec.name)
+                child.kill()

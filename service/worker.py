@@ -1,0 +1,271 @@
+"""One worker put together: counters, engine, serving path, front end, and the controller that it follows."""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from random import random
+from time import monotonic_ns
+
+import httpx
+
+from router.client import Follower, Identity
+from router.counters import Segment
+from router.errors import ResourceExhausted
+from router.exposition import Build, Exposition, Extra, RouteWeight, render
+from router.exposures import DIRECTORY as EXPOSURES
+from router.exposures import exposure_uses
+from router.pairs import pairs_path
+from router.routes import RouteTable
+from router.telemetry import Recorder, VersionGauges
+from service import logs
+from service.cache import newest_table, write_table
+from service.dataplane import Dataplane
+from service.faults import Faults
+from service.guards import Guarding, Means, words
+from service.http.v2 import V2, Bounds
+from service.keeping import PairKeeper
+from service.protocol.limits import Limits
+from service.rest import About, create_rest
+from service.runtime.engine import Engine
+from service.runtime.executor import Limits as RunLimits
+from service.runtime.executor import Runnable
+from service.runtime.faulty import FaultySession
+from service.runtime.loading import Loader
+from service.runtime.pool import SHADOW_SLOT, Pool
+from service.runtime.session import RUNTIME_VERSION, Session, SessionOptions
+from service.settings import Settings
+from service.shadow import Shadow
+
+ALONE_SECONDS = 2.0
+"""How long a starting worker waits for the controller before it serves its cached table (rulings 7)."""
+
+LAST_LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.02
+CACHED_TABLES = "table-*.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which worker this is, and where its controller is."""
+
+    slot: int
+    instance: str
+    token: str
+    controller: str
+
+
+class Worker:
+    """Everything between the sockets and the models. `start` before anything else; `close` undoes it in reverse."""
+
+    def __init__(self, settings: Settings, place: Place, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self.log = logs.get("worker")
+        self.settings = settings
+        self._place = place
+        self._stack = AsyncExitStack()
+        self._cache = settings.state / f"table-{place.slot}.json"
+        self._look: asyncio.TimerHandle | None = None
+        self._transport = transport
+        self.ready = asyncio.Event()
+        self.listening = False
+
+    async def start(self) -> None:
+        """Take up counters, engine and front end, fetch the first table and apply it; nothing listens yet."""
+        settings = self.settings
+        segment = Segment.open(settings.state / "counters", self._place.slot)
+        self._stack.callback(segment.close)
+        for moved in segment.moved:
+            self.log.error("counters of another layout were put aside", file=moved)
+        self.recorder = Recorder(segment)
+        self._gauges = Gauges(self.recorder)
+        await self._connect()
+        pool = Pool(max(2, settings.concurrency * 2), segment)
+        self._stack.callback(pool.close)
+        self.engine = Engine(
+            self._loader(), pool, self._states_changed, unload_wait_seconds=settings.unload_wait_seconds
+        )
+        self._stack.push_async_callback(self.engine.close)
+        self.dataplane = Dataplane(self.engine, self.recorder, self._guarding(segment))
+        self.v2 = V2(self.dataplane, _bounds(settings), self.recorder.worker().rejected)
+        about = About("serin", package_version("serin"))
+        self.app = create_rest(self.dataplane, self.v2, self._metrics(), about)
+        await self._begin_to_follow()
+
+    async def close(self) -> None:
+        """Close what `start` opened, the sessions after the last request."""
+        await self._stack.aclose()
+
+    async def apply(self, table: RouteTable) -> str | None:
+        """Make `table` the one that answers, and its copy on disk; or say why this worker cannot follow it."""
+        self.engine.follow(table.wanted)
+        reason = self._unready(table)
+        if reason is not None:
+            return reason
+        try:
+            self.dataplane.swap(table)
+        except ResourceExhausted as error:
+            return error.message
+        await self._keep(table)
+        self._note_ready()
+        return None
+
+    async def _connect(self) -> None:
+        http = httpx.AsyncClient(base_url=self._place.controller, transport=self._transport, trust_env=False)
+        await self._stack.enter_async_context(http)
+        place = self._place
+        identity = Identity(place.slot, place.instance, os.getpid())
+        self.follower = Follower(http, place.token, identity, lambda: self.engine.states(), self._on_trouble)
+        self.follower.words = lambda: words(self.dataplane.guards().values())
+
+    async def _begin_to_follow(self) -> None:
+        table = await self.follower.initial_table(ALONE_SECONDS)
+        if table is None:
+            table = newest_table(self.settings.state.glob(CACHED_TABLES)) or RouteTable()
+            self.log.warning("no controller answers: serving the cached table", revision=table.revision)
+        await self._begin_with(table)
+        following = asyncio.create_task(self.follower.run(self.apply), name="follow")
+        self._stack.push_async_callback(_cancelled, following)
+
+    async def _begin_with(self, table: RouteTable) -> None:
+        self.engine.follow(table.wanted)
+        self.dataplane.swap(table)
+        await self._keep(table)
+        self.follower.note_applied(table)
+        self._note_ready()
+
+    async def be_ready(self) -> None:
+        """Wait until the routed versions are here, as long as that can be expected; then look once more for a table.
+
+        A replacement that listened at once would refuse requests that its neighbours can answer. One that started from
+        the disk hears the controller, if it is back by now, before it answers anybody.
+        """
+        await wait_at_most(self.ready, self.settings.load_wait_seconds)
+        self.listening = True
+        table = await self.follower.initial_table(LAST_LOOK_SECONDS)
+        if table is not None and table.revision > self.dataplane.table.revision:
+            await self._begin_with(table)
+
+    def _unready(self, table: RouteTable) -> str | None:
+        """Why a route that is new to this worker cannot be served; the versions of an old one may come and go."""
+        if not self.listening:
+            return None  # still loading: nobody is answered from this table before its versions are there
+        for model, route in table.routes.items():
+            if self.dataplane.table.routes.get(model) == route or model not in self.dataplane.table.routes:
+                continue
+            for variant in route.variants:
+                if variant.weight_ppm > 0 and (why := self.engine.not_ready_reason(model, variant.version)):
+                    return f"worker {self._place.slot}: {why}"
+        return None
+
+    async def _keep(self, table: RouteTable) -> None:
+        try:
+            await asyncio.to_thread(write_table, self._cache, table)
+        except OSError as error:
+            # A full disk must not stop a rollback; the controller's copy is the one that counts.
+            self.log.error("the table cannot be cached", revision=table.revision, reason=error.strerror)
+
+    def _states_changed(self) -> None:
+        self.follower.states_changed()
+        # Many change at once while models load, and each look goes through all of them.
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_around)
+
+    def _look_around(self) -> None:
+        self._look = None
+        self._gauges.show(self.engine)
+        self._note_ready()
+
+    def _note_ready(self) -> None:
+        if not self.ready.is_set() and self.dataplane.not_ready_reason() is None:
+            self.ready.set()
+
+    def _on_trouble(self, trouble: str) -> None:
+        if trouble:
+            self.log.warning("the controller does not answer; routing goes on", reason=trouble)
+        else:
+            self.log.info("the controller answers again")
+
+    def _guarding(self, segment: Segment) -> Guarding:
+        state, slot = self.settings.state, self._place.slot
+        keeper = PairKeeper(pairs_path(state, slot), monotonic_ns)
+        shadow = Shadow(segment.slot(SHADOW_SLOT), keeper)
+        self._stack.callback(shadow.close)
+        means = Means(self.engine.peek, self.recorder, shadow, keeper, lambda: self.follower.states_changed())
+        return Guarding(means, state / EXPOSURES, slot)
+
+    def _loader(self) -> Loader:
+        settings = self.settings
+        faults = Faults.parse(settings.faults)
+        if faults:
+            self.log.warning("FAULTS ARE BEING INJECTED", faults=settings.faults)
+
+        def wrap(model: str, number: int, session: Session) -> Runnable:
+            fault = faults.for_version(model, number)
+            return session if fault is None else FaultySession(session, fault, random)
+
+        limits = RunLimits(settings.concurrency, settings.max_queue)
+        return Loader(settings.models, SessionOptions(settings.session_threads), limits, wrap)
+
+    def _metrics(self) -> "partial[tuple[bytes, str]]":
+        build = Build("serin", package_version("serin"), RUNTIME_VERSION)
+        return partial(render, Exposition(self.settings.state / "counters", lambda: self._extra(build)))
+
+    def _extra(self, build: Build) -> Extra:
+        table = self.dataplane.table
+        weights = tuple(
+            RouteWeight(route.model, variant.version, variant.name, variant.weight_ppm, route.epoch)
+            for route in table.routes.values()
+            for variant in route.variants
+        )
+        limits = {model: route.exposure for model, route in table.routes.items()}
+        return Extra(build, weights, table.revision, exposure_uses(self.settings.state / EXPOSURES, limits))
+
+
+class Gauges:
+    """What is so now of each version, in the counters."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._gauges: dict[tuple[str, int], VersionGauges] = {}
+
+    def show(self, engine: Engine) -> None:
+        """Take over the states of all versions; those that are gone from memory are absent."""
+        states = {
+            (model, number): held for model, versions in engine.states().items() for number, held in versions.items()
+        }
+        for key in states.keys() - self._gauges.keys():
+            self._gauges[key] = self._recorder.version(*key)
+        for key, gauges in self._gauges.items():
+            held = states.get(key)
+            gauges.state("ABSENT" if held is None else held.state.value)
+            loaded = engine.peek(*key)
+            if loaded is not None:
+                loaded.executor.on_queue = gauges.queued
+
+
+async def wait_at_most(event: asyncio.Event, seconds: float) -> None:
+    """Until the event, or so long."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _bounds(settings: Settings) -> Bounds:
+    limits = Limits(max_body_bytes=settings.max_body_bytes, max_decompressed_bytes=settings.max_body_bytes)
+    return Bounds(limits, settings.request_timeout_seconds, settings.body_read_timeout_seconds, settings.max_in_flight)
+
+
+def package_version(name: str) -> str:
+    """The installed version, or "0" in a checkout that was not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "0"

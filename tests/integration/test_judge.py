@@ -1,0 +1,283 @@
+"""The judge of a rollout on real counters: what belongs to a step, what is asked when, what a restart leaves."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.assessor import Question
+from router.checks import Check, CheckKind, Compare
+from router.counters import Segment
+from router.hooks import Hook, Message, Reply, Sender
+from router.judge import Judge
+from router.mirrors import MirrorName, OutputDifference, mirror_series
+from router.routes import Mirror, Route, Variant
+from router.sources import Source, Sources
+from router.tally import Reader
+from router.telemetry import How, Outcome, Recorder, SeriesName, WatchedFamily
+from router.verdict import VerdictKind
+from tests.integration.local_http import Asked, Said, site
+
+PASS, FAIL, NO_DATA, ERROR = VerdictKind.PASS, VerdictKind.FAIL, VerdictKind.NO_DATA, VerdictKind.ERROR
+CLASSES = WatchedFamily("label", "class", labels=("a", "b", "other"))
+ROUTE = Route("digits", (Variant("1", 1, 900_000), Variant("2", 2, 100_000)), epoch=4)
+ERRORS = Check("errors", metric="error_rate", maximum=0.05, interval_seconds=0.0)
+PROM = Check("prom", source="prom", query='e{version="{{version}}"}', maximum=0.05, interval_seconds=0.0)
+GATE = Check("gate", kind=CheckKind.HOOK, source="ops", interval_seconds=0.0)
+
+
+class Counted:
+    """One worker that counts what a test says."""
+
+    def __init__(self, directory: Path) -> None:
+        self.segment = Segment.open(directory, 0)
+        self.recorder = Recorder(self.segment)
+        self.read = Reader(directory).read
+
+    def requests(self, version: int, ok: int = 0, error: int = 0, epoch: int = 4, direct: bool = False) -> None:
+        name = SeriesName("digits", version, str(version), 0 if direct else epoch, direct)
+        series = self.recorder.variant(name, (CLASSES,), 0)
+        for outcome, count in ((Outcome.OK, ok), (Outcome.ERROR, error)):
+            for _ in range(count):
+                series.assigned(How.RULE if direct else How.SPLIT_DRAWN)
+                series.observe(outcome, 500_000, (1, 0, 1, 1), (0,))
+
+    def fallbacks(self, count: int) -> None:
+        series = self.recorder.served(SeriesName("digits", 1, "1"), "2", "error", (CLASSES,))
+        for _ in range(count):
+            series.assigned(How.SPLIT_DRAWN)
+            series.observe(Outcome.OK, 500_000, (1, 0, 1, 1), (0,))
+
+    def mirrored(self, same: int, different: int, epoch: int = 4) -> None:
+        series = mirror_series(self.recorder, MirrorName("digits", 2, "2", epoch), [("label", "exact")], 0)
+        for flipped in [0] * same + [1] * different:
+            series.given()
+            series.ended(Outcome.OK, 500_000)
+            series.compared([OutputDifference(1, flipped, float(flipped))])
+
+
+class Answers(Sender):
+    def __init__(self, *replies: Reply) -> None:
+        super().__init__(lambda: 0.0)
+        self.replies = list(replies)
+        self.sent: list[Message] = []
+
+    async def send(self, hook: Hook, message: Message) -> Reply:
+        self.sent.append(message)
+        return self.replies.pop(0)
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> Iterator[Counted]:
+    found = Counted(tmp_path)
+    yield found
+    found.segment.close()
+
+
+def judge(counted: Counted, url: str = "http://127.0.0.1:9", answers: Sender | None = None) -> Judge:
+    sources = Sources({"prom": Source("prom", "json", url + "/{{version}}", timeout_seconds=2.0)})
+    hooks = {"ops": Hook("ops", "https://ops.example", b"x" * 16)}
+    return Judge(counted.read, sources, hooks, answers or Answers())
+
+
+def ask(*checks: Check, memory: Any = None, step: int = 1, route: Route = ROUTE) -> Question:
+    memory = json.loads(json.dumps(memory or {}))
+    return Question("digits-9", "digits", step, 30.0, route, "1", ("2",), checks, memory)
+
+
+async def test_own_counts_are_judged_and_requests_told_by_variant(counted: Counted) -> None:
+    counted.requests(1, ok=900)
+    counted.requests(2, ok=90, error=10)
+    said = await judge(counted).assess(ask(ERRORS, replace(ERRORS, name="more", compare=Compare.RATIO, maximum=2.0)))
+    assert [verdict.kind for verdict in said.verdicts] == [FAIL, FAIL]
+    assert said.verdicts[0].reason == "error_rate 0.1 (100 requests) is above 0.05"
+    assert (said.requests, said.mirrored) == ({"1": 900, "2": 100}, 0)
+
+
+async def test_other_epochs_other_models_and_direct_requests_are_not_of_the_split(counted: Counted) -> None:
+    counted.requests(2, error=100, epoch=3)
+    counted.requests(2, error=100, direct=True)
+    counted.requests(2, ok=100)
+    said = await judge(counted).assess(ask(ERRORS))
+    assert (said.verdicts[0].kind, said.requests["2"]) == (PASS, 100)
+
+
+async def test_a_step_in_the_same_epoch_begins_at_nought(counted: Counted) -> None:
+    counted.requests(2, error=100)
+    first = await judge(counted).assess(ask(ERRORS))
+    second = judge(counted)
+    begun = await second.assess(ask(ERRORS, memory=first.memory, step=2))
+    assert (begun.verdicts[0].kind, begun.requests["2"]) == (NO_DATA, 0)
+    counted.requests(2, ok=60)
+    later = await second.assess(ask(ERRORS, memory=begun.memory, step=2))
+    assert (later.verdicts[0].kind, later.requests["2"]) == (PASS, 60)
+
+
+async def test_a_step_in_a_new_epoch_counts_from_its_first_request(counted: Counted) -> None:
+    counted.requests(2, error=100)
+    first = await judge(counted).assess(ask(ERRORS))
+    counted.requests(2, ok=60, epoch=5)
+    said = await judge(counted).assess(ask(ERRORS, memory=first.memory, step=2, route=replace(ROUTE, epoch=5)))
+    assert (said.verdicts[0].kind, said.requests["2"]) == (PASS, 60)
+
+
+async def test_without_weight_the_requests_that_a_rule_sent_count_from_the_steps_begin(counted: Counted) -> None:
+    cohort = replace(ROUTE, variants=(Variant("1", 1, 1_000_000), Variant("2", 2, 0)))
+    counted.requests(2, error=50, direct=True)
+    court = judge(counted)
+    begun = await court.assess(ask(ERRORS, route=cohort))
+    assert begun.verdicts[0].kind is NO_DATA
+    counted.requests(2, error=50, direct=True)
+    later = await court.assess(ask(ERRORS, route=cohort, memory=begun.memory))
+    assert (later.verdicts[0].kind, later.requests["2"]) == (FAIL, 50)
+
+
+async def test_fallbacks_are_counted_from_the_steps_begin(counted: Counted) -> None:
+    counted.fallbacks(70)
+    check = replace(ERRORS, metric="fallback_rate")
+    court = judge(counted)
+    begun = await court.assess(ask(check))
+    counted.requests(2, ok=90, error=10)
+    counted.fallbacks(10)
+    later = await court.assess(ask(check, memory=begun.memory))
+    assert later.verdicts[0].numbers["value"] == 0.1
+
+
+async def test_what_a_shadow_step_has_shown_holds_where_nothing_is_mirrored_any_more(counted: Counted) -> None:
+    flips = Check("flips", metric="shadow_flip_rate", maximum=0.05, interval_seconds=0.0)
+    shadow = replace(ROUTE, mirrors=(Mirror(2, variant="2"),))
+    counted.mirrored(98, 2)
+    court = judge(counted)
+    first = await court.assess(ask(flips, route=shadow))
+    assert (first.verdicts[0].kind, first.mirrored) == (PASS, 100)
+    later = await court.assess(ask(flips, memory=first.memory, step=2, route=replace(ROUTE, epoch=5)))
+    assert later.verdicts[0].kind is PASS
+    assert later.verdicts[0].reason.startswith("in step 2: shadow_flip_rate 0.02")
+    nobody = await judge(counted).assess(ask(flips, step=2, route=replace(ROUTE, epoch=5)))
+    assert nobody.verdicts[0].kind is NO_DATA
+
+
+async def test_a_mirrored_candidate_without_weight_is_judged_by_its_mirrored_requests(counted: Counted) -> None:
+    variants = (Variant("1", 1, 1_000_000), Variant("2", 2, 0))
+    counted.mirrored(100, 0)
+    said = await judge(counted).assess(
+        ask(ERRORS, route=replace(ROUTE, variants=variants, mirrors=(Mirror(2, variant="2"),)))
+    )
+    assert (said.verdicts[0].kind, said.requests["2"]) == (PASS, 0)
+
+
+async def test_failures_are_counted_across_a_restart(counted: Counted) -> None:
+    counted.requests(2, error=100)
+    check = replace(ERRORS, tolerate=2)
+    kinds, memory = [], None
+    for _ in range(3):
+        said = await judge(counted).assess(ask(check, memory=memory))
+        kinds.append(said.verdicts[0].kind)
+        memory = said.memory
+    assert kinds == [VerdictKind.INCONCLUSIVE, VerdictKind.INCONCLUSIVE, FAIL]
+
+
+async def test_memory_stays_the_same_while_nothing_is_to_be_remembered(counted: Counted) -> None:
+    counted.requests(2, ok=100)
+    court = judge(counted)
+    first = await court.assess(ask(ERRORS))
+    counted.requests(2, ok=100)
+    assert (await court.assess(ask(ERRORS, memory=first.memory))).memory == json.loads(json.dumps(first.memory))
+
+
+async def test_between_two_measurements_the_last_verdict_is_given(counted: Counted) -> None:
+    counted.requests(2, ok=100)
+    court, check = judge(counted), replace(ERRORS, interval_seconds=60.0)
+    first = await court.assess(ask(check))
+    counted.requests(2, error=100)
+    second = await court.assess(ask(check, memory=first.memory))
+    assert [said.verdicts[0].kind for said in (first, second)] == [PASS, PASS]
+    assert second.requests["2"] == 200
+
+
+async def test_own_counts_that_said_nothing_are_looked_at_again_at_once(counted: Counted) -> None:
+    court, check = judge(counted), replace(ERRORS, interval_seconds=60.0)
+    first = await court.assess(ask(check))
+    counted.requests(2, ok=100)
+    second = await court.assess(ask(check, memory=first.memory))
+    assert [said.verdicts[0].kind for said in (first, second)] == [NO_DATA, PASS]
+
+
+async def test_a_slow_source_holds_up_no_other_check_and_answers_later(counted: Counted) -> None:
+    counted.requests(2, ok=90, error=10)
+    release = asyncio.Event()
+
+    async def answer(asked: Asked) -> Said:
+        await release.wait()
+        return Said(200, b"0.01")
+
+    async with site(answer) as there:
+        court, check = judge(counted, there.url), replace(PROM, query="$")
+        first = await court.assess(ask(check, ERRORS))
+        assert [verdict.kind for verdict in first.verdicts] == [NO_DATA, FAIL]
+        assert first.verdicts[0].reason == "no answer yet"
+        release.set()
+        later = await court.assess(ask(check, ERRORS, memory=first.memory))
+        await court.close()
+    assert later.verdicts[0].kind is PASS
+    assert len(there.asked) == 1
+
+
+async def test_both_arms_are_asked_where_a_check_compares(counted: Counted) -> None:
+    counted.requests(1, ok=900)
+    counted.requests(2, ok=100)
+    async with site(lambda asked: Said(200, b'{"e": %s}' % (b"0.5" if asked.target == "/2" else b"0.4"))) as there:
+        court = judge(counted, there.url)
+        check = replace(PROM, query="e", compare=Compare.DIFFERENCE)
+        said = await court.assess(ask(check))
+        await court.close()
+    assert {asked.target for asked in there.asked} == {"/1", "/2"}
+    assert said.verdicts[0].reason.endswith("0.4 (900 requests) of stable: the difference 0.1 is above 0.05")
+
+
+async def test_a_good_number_from_elsewhere_says_nothing_without_requests(counted: Counted) -> None:
+    async with site(lambda asked: Said(200, b"0.0")) as there:
+        court = judge(counted, there.url)
+        said = await court.assess(ask(replace(PROM, query="$")))
+        await court.close()
+    assert said.verdicts[0].kind is NO_DATA
+    assert said.verdicts[0].reason == "variant 2 has 0 of at least 50 requests"
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "reason"),
+    [
+        (Reply(204), PASS, "ops says yes"),
+        (Reply(403, "change freeze"), FAIL, "ops says no (change freeze)"),
+        (Reply(409), NO_DATA, "ops says not yet"),
+        (Reply(500), ERROR, "ops answered 500"),
+        (Reply(302), ERROR, "ops answered 302"),
+        (Reply(None, "no answer within 5 s"), ERROR, "ops: no answer within 5 s"),
+    ],
+)
+async def test_a_gate_passes_only_by_a_yes(counted: Counted, reply: Reply, kind: VerdictKind, reason: str) -> None:
+    answers = Answers(reply)
+    said = await judge(counted, answers=answers).assess(ask(GATE))
+    assert (said.verdicts[0].kind, said.verdicts[0].reason) == (kind, reason)
+    told = json.loads(answers.sent[0].body)
+    assert (told["kind"], told["rollout"], told["step"], told["candidates"]) == ("gate", "digits-9", 2, ["2"])
+
+
+@pytest.mark.parametrize(
+    ("check", "why"),
+    [
+        (ERRORS, None),
+        (GATE, None),
+        (replace(GATE, source="dev"), "the settings have no [hooks.dev]; there are: ops"),
+        (replace(PROM, source="nobody"), "the settings have no [sources.nobody]; there are: prom"),
+        (replace(ERRORS, kind=CheckKind.SEQUENTIAL), "sequential checks are not offered here"),
+        (replace(ERRORS, maximum=None), "max: needs `max`, `min` or both"),
+    ],
+)
+def test_what_cannot_be_measured_here_is_refused(counted: Counted, check: Check, why: str | None) -> None:
+    found = judge(counted).refuses(check)
+    assert found is None if why is None else why in (found or "")

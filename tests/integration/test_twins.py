@@ -1,0 +1,204 @@
+"""The fast lane and its plain ASGI twin answer the same bytes, however a request is cut, piled up or broken.
+
+Both listen on a port of their own over one worker. Dates and generated ids are left out of the comparison.
+"""
+
+import asyncio
+import gzip
+import json
+import random
+import re
+import socket
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from service.http.connection import Connection
+from service.http.lane import Lane, lane_of, usable
+from service.listening import Port, PortOptions
+from service.settings import Settings
+from service.together import gateway
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = json.loads((ROOT / "models/digits/heldout.json").read_text())["inputs"]["pixels"]
+OPTIONS = PortOptions(keep_alive_seconds=5, max_header_bytes=8192, access_log=False)
+DATE = re.compile(rb"date: [^\r]*\r\n")
+MADE_ID = re.compile(rb"(x-request-id: |\"request_id\":\")[0-9a-f]{20}")
+
+
+@dataclass(frozen=True)
+class Twins:
+    lane: int
+    plain: int
+
+
+@pytest.fixture
+async def twins(tmp_path: Path) -> AsyncIterator[Twins]:
+    settings = Settings(models=ROOT / "models", state=tmp_path, max_body_bytes=200_000)
+    async with gateway(settings) as serin:
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        ports = [Port(serin.worker.app, OPTIONS, lane_of(serin.worker.v2)), Port(serin.worker.app, OPTIONS)]
+        for port, bound in zip(ports, sockets, strict=True):
+            await port.start()
+            await port.listen(bound.fileno())
+        assert issubclass(ports[0].connection, Lane)
+        assert not issubclass(ports[1].connection, Lane)
+        yield Twins(*(bound.getsockname()[1] for bound in sockets))
+        for port, bound in zip(ports, sockets, strict=True):
+            await port.close(2.0)
+            bound.close()
+
+
+def request(body: bytes, *headers: str, path: str = "/v2/models/digits/infer", length: int | None = None) -> bytes:
+    head = [f"POST {path} HTTP/1.1", "Host: x", *headers, f"Content-Length: {len(body) if length is None else length}"]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def digits(rng: random.Random, **more: object) -> dict[str, object]:
+    rows = rng.choice([0, 1, 1, 1, 2, 5])
+    data = [number for row in rng.sample(ROWS, rows) for number in row]
+    return {"inputs": [{"name": "pixels", "shape": [rows, 64], "datatype": "FP32", "data": data}], **more}
+
+
+def some_request(rng: random.Random) -> bytes:
+    """Mostly good requests in all their forms, and bad ones of many kinds. Nothing in them is left to chance later."""
+    body = json.dumps(digits(rng, id=str(rng.random()))).encode()
+    version = rng.choice(["1", "2", "3"])
+    path = f"/v2/models/digits/versions/{version}/infer"
+    wanted = json.dumps(digits(rng, outputs=[{"name": "label"}])).encode()
+    binary = json.dumps(digits(rng, parameters={"binary_data_output": True})).encode()
+    return rng.choice(
+        [
+            request(body, path=path),
+            request(body, "X-Request-Id: mine", f"Serin-Routing-Key: {rng.random()}"),
+            request(wanted, path=path),
+            request(binary, path=path),
+            request(gzip.compress(body, mtime=0), "Content-Encoding: gzip", path=path),
+            request(zlib.compress(body), "Content-Encoding: deflate", "Accept-Encoding: gzip", path=path),
+            request(body[: rng.randrange(len(body))], path=path),
+            request(body.replace(b"FP32", b"INT8"), path=path),
+            request(body.replace(b"pixels", b"pixel"), path=path),
+            request(body, "Inference-Header-Content-Length: 99999999", path=path),
+            request(body, "Content-Encoding: br", path=path),
+            request(body, path="/v2/models/nothing/infer"),
+            request(body, path="/v2/models/digits/versions/77/infer"),
+            request(body, path=path + "?x=1"),
+            request(body, path="/v2/models/d%69gits/versions/1/infer"),
+            request(body, "Expect: 100-continue", path=path),
+            b"GET /v2/models/digits HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET /v2/nothing HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\r\n\r\n",
+        ]
+    )
+
+
+def normal(answer: bytes) -> bytes:
+    return MADE_ID.sub(rb"\1ID", DATE.sub(b"", answer))
+
+
+async def talk(port: int, pieces: list[bytes], answers: int) -> bytes:
+    """Send the pieces with a breath between them; what came back until so many answers were whole, or the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    received = b""
+    try:
+        async with asyncio.timeout(20):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+            while whole(received) < answers and (chunk := await reader.read(65536)):
+                received += chunk
+    finally:
+        writer.close()
+    assert whole(received) == answers, (pieces, received)
+    return normal(received)
+
+
+def whole(received: bytes) -> int:
+    count = 0
+    while (end := received.find(b"\r\n\r\n")) >= 0:
+        if received.startswith(b"HTTP/1.1 100"):
+            received = received[end + 4 :]
+            continue
+        length = re.search(rb"content-length: (\d+)", received[:end], re.I)
+        size = int(length[1]) if length else 0
+        if len(received) < end + 4 + size:
+            break
+        received = received[end + 4 + size :]
+        count += 1
+    return count
+
+
+async def assert_alike(twins: Twins, pieces: list[bytes], answers: int) -> bytes:
+    lane, plain = await talk(twins.lane, pieces, answers), await talk(twins.plain, pieces, answers)
+    assert lane == plain, pieces
+    return lane
+
+
+def test_this_uvicorn_is_the_one_that_the_lane_knows() -> None:
+    assert usable()
+    assert issubclass(Lane, Connection)
+
+
+async def test_one_request_each(twins: Twins) -> None:
+    rng = random.Random(1)
+    for _ in range(250):
+        await assert_alike(twins, [some_request(rng)], 1)
+
+
+async def test_requests_cut_anywhere(twins: Twins) -> None:
+    rng = random.Random(2)
+    for _ in range(60):
+        whole_request = some_request(rng)
+        cuts = sorted(rng.randrange(len(whole_request)) for _ in range(rng.randint(1, 6)))
+        pieces = [whole_request[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole_request)], strict=True)]
+        await assert_alike(twins, [piece for piece in pieces if piece], 1)
+
+
+async def test_pipelined_requests_are_answered_in_their_order(twins: Twins) -> None:
+    rng = random.Random(3)
+    for _ in range(30):
+        many = [some_request(rng) for _ in range(rng.randint(2, 8))]
+        many = [one for one in many if b"Expect" not in one]
+        joined = b"".join(many)
+        cut = rng.randrange(len(joined)) if joined else 0
+        await assert_alike(twins, [joined[:cut], joined[cut:]], len(many))
+
+
+async def test_a_body_above_the_limit_ends_the_connection(twins: Twins) -> None:
+    for pieces in (
+        [request(b"", length=200_001)],
+        [b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"]
+        + [b"10000\r\n" + b" " * 0x10000 + b"\r\n"] * 4,
+    ):
+        answer = await assert_alike(twins, pieces, 1)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b"connection: close" in answer
+
+
+async def test_chunked_bodies_are_bodies(twins: Twins) -> None:
+    body = json.dumps(digits(random.Random(4))).encode()
+    head = b"POST /v2/models/digits/versions/2/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(body[i : i + 7]), body[i : i + 7]) for i in range(0, len(body), 7))
+
+    answer = await assert_alike(twins, [head, chunks, b"0\r\n\r\n"], 1)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_length_and_chunked_together_are_refused(twins: Twins) -> None:
+    smuggled = request(b"0\r\n\r\n", "Transfer-Encoding: chunked")
+
+    answer = await assert_alike(twins, [smuggled], 1)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_client_that_wants_no_keep_alive_gets_none(twins: Twins) -> None:
+    body = json.dumps(digits(random.Random(5))).encode()
+
+    answer = await assert_alike(twins, [request(body, "Connection: close")], 1)
+
+    assert b"connection: close" in answer

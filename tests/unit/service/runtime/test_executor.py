@@ -1,0 +1,305 @@
+"""A fake model whose runs end when the test says so."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+
+import numpy as np
+import pytest
+
+from router.errors import Cancelled, DeadlineExceeded, Internal, ResourceExhausted
+from service.protocol.tensors import Array
+from service.runtime import executor as executors
+from service.runtime.executor import Executor, Feeds, Limits, Names, Switch
+from service.runtime.pool import NoMarks, Pool
+from service.runtime.profile import Profile
+
+X = {"x": np.zeros((1, 4), dtype=np.float32)}
+FAR = 1 << 62
+SECOND = 1_000_000_000
+
+
+class Flag:
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+@dataclass
+class Model:
+    """Runs at once, or until `go` is set or its switch is thrown."""
+
+    go: threading.Event = field(default_factory=threading.Event)
+    begun: int = 0
+    running: int = 0
+    most: int = 0
+    error: Exception | None = None
+
+    def switch(self) -> Flag:
+        return Flag()
+
+    def run(self, feeds: Feeds, names: Names = None, stop: Switch | None = None) -> list[Array]:
+        self.begun += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            while stop is not None and not self.go.wait(0.001):
+                assert isinstance(stop, Flag)
+                if stop.stopped.is_set():
+                    raise Cancelled("stopped")
+            if self.error is not None:
+                raise self.error
+            return [feeds["x"]]
+        finally:
+            self.running -= 1
+
+
+class Slot:
+    def __init__(self) -> None:
+        self.notes: list[tuple[int, int] | None] = []
+
+    def enter(self, token: int, body_hash: int) -> None:
+        self.notes.append((token, body_hash))
+
+    def leave(self) -> None:
+        self.notes.append(None)
+
+
+class Slots:
+    def __init__(self) -> None:
+        self.slots: dict[int, Slot] = {}
+
+    def slot(self, number: int) -> Slot:
+        return self.slots.setdefault(number, Slot())
+
+    def version_token(self, model: str, version: int, digest: str) -> int:
+        return 7
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[Pool]:
+    pool = Pool(4, NoMarks())
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+def made(model: Model, pool: Pool, *, concurrency: int = 1, queue: int = 8, inline: int = -1) -> Executor:
+    return Executor(model, pool, Limits(concurrency, queue), Profile(inline, 1000), 7)
+
+
+async def until(condition: object) -> None:
+    """Let others run until condition() is true."""
+    assert callable(condition)
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never came")
+
+
+async def test_small_requests_go_inline_and_large_ones_do_not(model: Model, pool: Pool) -> None:
+    executor = made(model, pool, inline=4)
+    assert executor.inlines(X)
+    assert not executor.inlines({"x": np.zeros((2, 4))})
+    assert executor.inlines({"x": np.zeros((0, 4))})
+    assert not made(model, pool).inlines({"x": np.zeros((0, 4))})
+
+
+async def test_an_inline_run_gives_its_outputs_and_its_cost(model: Model, pool: Pool) -> None:
+    model.go.set()
+    outputs, queued, computed = made(model, pool, inline=4).run_inline(X)
+    assert outputs == [X["x"]]
+    assert queued == 0
+    assert computed > 0
+
+
+async def test_one_slow_inline_run_moves_the_version_to_threads(
+    model: Model, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = made(model, pool, inline=4)
+    monkeypatch.setattr(executors, "SLOW_INLINE_NS", 0)
+    model.go.set()
+    executor.run_inline(X)
+    assert not executor.inlines(X)
+    assert not executor.inline
+
+
+async def test_quick_runs_in_threads_bring_a_version_back_to_the_loop(
+    model: Model, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = made(model, pool, inline=4)
+    model.go.set()
+    with monkeypatch.context() as slow:
+        slow.setattr(executors, "SLOW_INLINE_NS", 0)
+        executor.run_inline(X)
+    monkeypatch.setattr(executors, "INLINE_NS", 10**12)
+    runs = 0
+    while not executor.inlines(X):
+        await executor.run(X, None, FAR)
+        runs += 1
+    assert runs == executors.PROOF_RUNS
+
+
+async def test_a_run_that_holds_up_the_loop_is_interrupted_and_the_next_one_is_not(model: Model, pool: Pool) -> None:
+    executor = made(model, pool, inline=4)
+    with pytest.raises(executors.Interrupted):
+        executor.run_inline(X)  # nobody lets it go, but the watchdog ends it
+    assert not executor.inlines(X)
+    model.go.set()
+    outputs, _, _ = await executor.run(X, None, FAR)
+    assert outputs == [X["x"]]
+
+
+async def test_a_run_in_a_thread_gives_outputs_wait_and_cost(model: Model, pool: Pool) -> None:
+    model.go.set()
+    outputs, queued, computed = await made(model, pool).run(X, None, FAR)
+    assert outputs == [X["x"]]
+    assert queued > 0
+    assert computed > 0
+
+
+async def test_what_the_model_raises_reaches_the_caller_and_frees_the_turn(model: Model, pool: Pool) -> None:
+    model.go.set()
+    model.error = Internal("broken")
+    executor = made(model, pool)
+    for _ in range(3):
+        with pytest.raises(Internal):
+            await executor.run(X, None, FAR)
+    assert (executor.in_flight, executor.queued) == (0, 0)
+
+
+async def test_no_more_run_at_a_time_than_the_limit_says(model: Model, pool: Pool) -> None:
+    executor = made(model, pool, concurrency=2)
+    tasks = [asyncio.create_task(executor.run(X, None, FAR)) for _ in range(6)]
+    await until(lambda: model.running == 2 and executor.queued == 4)
+    model.go.set()
+    await asyncio.gather(*tasks)
+    assert model.most == 2
+    assert model.begun == 6
+
+
+async def test_no_more_run_at_a_time_than_the_pool_has_threads(model: Model) -> None:
+    pool = Pool(1, NoMarks())
+    first, second = made(model, pool, concurrency=4), made(model, pool, concurrency=4)
+    tasks = [asyncio.create_task(executor.run(X, None, FAR)) for executor in (first, second, first, second)]
+    await until(lambda: model.running == 1 and first.queued + second.queued == 3)
+    model.go.set()
+    await asyncio.gather(*tasks)
+    assert model.most == 1
+    pool.close()
+
+
+async def test_a_full_queue_says_so_at_once_and_when_to_come_again(model: Model, pool: Pool) -> None:
+    executor = made(model, pool, queue=2)
+    tasks = [asyncio.create_task(executor.run(X, None, FAR)) for _ in range(3)]
+    await until(lambda: executor.queued == 2)
+    with pytest.raises(ResourceExhausted) as caught:
+        await executor.run(X, None, FAR)
+    assert caught.value.retry_after_seconds is not None
+    assert 0 < caught.value.retry_after_seconds <= 30
+    model.go.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_no_queue_at_all_still_lets_a_request_run(model: Model, pool: Pool) -> None:
+    model.go.set()
+    assert (await made(model, pool, queue=0).run(X, None, FAR))[0] == [X["x"]]
+
+
+async def test_a_deadline_that_is_over_costs_no_run(model: Model, pool: Pool) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await made(model, pool).run(X, None, perf_counter_ns() - 1)
+    assert model.begun == 0
+
+
+async def test_a_deadline_ends_the_wait_for_a_turn(model: Model, pool: Pool) -> None:
+    executor = made(model, pool)
+    first = asyncio.create_task(executor.run(X, None, FAR))
+    await until(lambda: model.running == 1)
+    with pytest.raises(DeadlineExceeded, match="waited for its turn"):
+        await executor.run(X, None, perf_counter_ns() + SECOND // 100)
+    assert executor.queued == 0
+    model.go.set()
+    await first
+    assert model.begun == 1
+
+
+async def test_a_deadline_stops_the_run_and_its_turn_comes_back_when_the_thread_ends(model: Model, pool: Pool) -> None:
+    executor = made(model, pool)
+    with pytest.raises(DeadlineExceeded, match="did not answer"):
+        await executor.run(X, None, perf_counter_ns() + SECOND // 100)
+    await until(lambda: executor.in_flight == 0)
+    model.go.set()
+    await executor.run(X, None, FAR)
+
+
+async def test_a_caller_who_goes_away_stops_the_run(model: Model, pool: Pool) -> None:
+    executor = made(model, pool)
+    task = asyncio.create_task(executor.run(X, None, FAR))
+    await until(lambda: model.running == 1)
+    task.cancel()
+    await asyncio.wait([task])
+    await until(lambda: executor.in_flight == 0)
+    assert task.cancelled()
+
+
+async def test_a_caller_who_goes_away_while_waiting_leaves_the_queue(model: Model, pool: Pool) -> None:
+    executor = made(model, pool)
+    first, second = (asyncio.create_task(executor.run(X, None, FAR)) for _ in range(2))
+    await until(lambda: executor.queued == 1)
+    second.cancel()
+    await asyncio.wait([second])
+    assert executor.queued == 0
+    model.go.set()
+    await first
+    await executor.run(X, None, FAR)
+    assert model.begun == 2
+
+
+async def test_suspects_run_one_at_a_time_and_never_inline(pool: Pool) -> None:
+    model = Model()
+    first, second = made(model, pool, concurrency=4, inline=4), made(model, pool, concurrency=4, inline=4)
+    for executor in (first, second):
+        executor.suspect(True)
+    assert not first.inlines(X)
+    tasks = [asyncio.create_task(executor.run(X, None, FAR)) for executor in (first, second, first)]
+    await until(lambda: model.running == 1 and first.queued + second.queued == 2)
+    model.go.set()
+    await asyncio.gather(*tasks)
+    assert model.most == 1
+    first.suspect(False)
+    assert first.inlines(X)
+
+
+async def test_what_runs_is_noted_in_the_slot_of_the_thread_and_of_the_loop(model: Model) -> None:
+    slots = Slots()
+    pool = Pool(1, slots)
+    model.go.set()
+    executor = Executor(model, pool, Limits(), Profile(4, 0), 7)
+    executor.run_inline(X, None, 11)
+    await executor.run(X, None, FAR, 12)
+    assert {number: slot.notes for number, slot in slots.slots.items()} == {0: [(7, 11), None], 1: [(7, 12), None]}
+    pool.close()
+
+
+async def test_a_slot_is_left_when_the_run_fails(model: Model) -> None:
+    slots = Slots()
+    pool = Pool(1, slots)
+    model.go.set()
+    model.error = Internal("broken")
+    executor = Executor(model, pool, Limits(), Profile(4, 0), 7)
+    with pytest.raises(Internal):
+        executor.run_inline(X)
+    with pytest.raises(Internal):
+        await executor.run(X, None, FAR)
+    assert [slot.notes[-1] for slot in slots.slots.values()] == [None, None]
+    pool.close()
