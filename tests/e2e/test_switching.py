@@ -82,7 +82,8 @@ class Moves:
 def switch_under_load(running: Running, seconds: int) -> tuple[list[Answer], Moves]:
     moves = Moves(running)
     moves.set(50)
-    with Traffic(running.http, keyed, connections=64) as traffic:
+    # Enough for a machine that answers 20,000 a second: the traffic must outlast the changes.
+    with Traffic(running.http, keyed, connections=64, limit=20_000 * seconds) as traffic:
         begun = time.monotonic()
         for step in range(seconds):
             time.sleep(max(0.0, begun + step + 1 - time.monotonic()))
