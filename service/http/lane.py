@@ -17,7 +17,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from router.errors import PayloadTooLarge, RequestTimeout, SerinError
 from service.http.connection import Connection
-from service.http.v2 import V2, Arrival, Reply, request_id_of, too_large
+from service.http.replies import Arrival, Reply
+from service.http.v2 import V2, request_id_of, too_large
 
 KNOWN_UVICORN = "0.54.0"
 CLOSE = (b"connection", b"close")

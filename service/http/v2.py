@@ -26,23 +26,16 @@ from router.errors import (
     SerinError,
     Unavailable,
 )
-from router.safeguards import FALLBACK_REASONS
-from router.status import STATUS
 from router.telemetry import Outcome
-from service.dataplane import OFF_LOOP_BYTES, OUTCOME_OF_KIND, Assignment, Call, Dataplane
-from service.http.compression import compress
-from service.http.status import error_body, error_headers
+from service.dataplane import OFF_LOOP_BYTES, OUTCOME_OF_KIND, Call, Dataplane
+from service.http.replies import CODINGS, HEADER, Arrival, Headers, Reply, compressed, failed, served, succeeded
 from service.protocol.bodies import decompress, header_length
-from service.protocol.codec import Encoded, decode, encode
+from service.protocol.codec import decode, encode
 from service.protocol.limits import Limits
 from service.protocol.messages import InferRequest
 
 log = logging.getLogger("serin.request")
 
-HEADER = b"inference-header-content-length"
-CODINGS = (b"gzip", b"deflate")
-JSON = (b"content-type", b"application/json")
-BINARY = (b"content-type", b"application/octet-stream")
 REASON: Mapping[Kind, str] = {
     Kind.INVALID_ARGUMENT: "bad_request",
     Kind.NOT_FOUND: "not_found",
@@ -59,8 +52,6 @@ _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _PREFIX = token_hex(6)
 _next = count(1).__next__
 
-Headers = list[tuple[bytes, bytes]]
-
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -70,25 +61,6 @@ class Bounds:
     request_seconds: float
     body_read_seconds: float
     max_in_flight: int
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """The head of a request: `headers` by lower-case name, the last of a name wins; `at_ns` of `perf_counter_ns`."""
-
-    path: str
-    headers: Mapping[bytes, bytes]
-    request_id: str
-    at_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A whole answer."""
-
-    status: int
-    headers: Headers
-    body: bytes
 
 
 def request_id_of(given: bytes | None) -> str:
@@ -218,9 +190,9 @@ class V2:
                 encoded = encode(response, request, assignment.non_finite)
             else:
                 encoded = await asyncio.to_thread(encode, response, request, assignment.non_finite)
-            reply = _succeeded(encoded, assignment, arrival)
+            reply = succeeded(encoded, assignment, arrival)
             if arrival.headers.get(b"accept-encoding") in CODINGS:
-                reply = await _compressed(reply, arrival)
+                reply = await compressed(reply, arrival)
         except SerinError as error:
             assignment.close(OUTCOME_OF_KIND.get(error.kind, Outcome.ERROR))
             return failed(error, arrival.request_id, served(assignment))
@@ -274,51 +246,6 @@ def joined(fields: Headers) -> dict[bytes, bytes]:
         separator = b"; " if name == b"cookie" else b", "
         whole[name] = whole[name] + separator + value if name in whole else value
     return whole
-
-
-def served(assignment: Assignment) -> Headers:
-    """The headers that say who answered."""
-    headers = [
-        (b"serin-version", b"%d" % assignment.version),
-        (b"serin-variant", assignment.variant.encode()),
-        (b"serin-revision", b"%d" % assignment.revision),
-    ]
-    if assignment.reason:  # another variant was chosen first: it failed, or was not to be tried
-        tried = assignment.reason in FALLBACK_REASONS
-        headers.append((b"serin-fallback" if tried else b"serin-diverted", assignment.reason.encode()))
-    return headers
-
-
-def failed(error: SerinError, request_id: str, headers: Headers) -> Reply:
-    """The answer to a request that an error ended; logged once, here: ours as an error, a caller's mistake as info."""
-    status = STATUS[error.kind]
-    log.log(
-        logging.ERROR if status == 500 else logging.INFO, "request refused" if status < 500 else "request failed",
-        extra={"request_id": request_id, "kind": error.kind.value, "error": error.message},
-    )  # fmt: skip
-    body = error_body(error, request_id)
-    return Reply(status, _headers(JSON, body, request_id, [*headers, *error_headers(error)]), body)
-
-
-def _succeeded(encoded: Encoded, assignment: Assignment, arrival: Arrival) -> Reply:
-    extra = served(assignment)
-    if encoded.header_length is None:
-        return Reply(200, _headers(JSON, encoded.body, arrival.request_id, extra), encoded.body)
-    extra.append((HEADER, b"%d" % encoded.header_length))
-    return Reply(200, _headers(BINARY, encoded.body, arrival.request_id, extra), encoded.body)
-
-
-async def _compressed(reply: Reply, arrival: Arrival) -> Reply:
-    """The answer for a caller who asks for one coding alone; browsers and HTTP libraries list all that they know."""
-    coding = arrival.headers[b"accept-encoding"]
-    body = await asyncio.to_thread(compress, reply.body, coding.decode())
-    kept = [header for header in reply.headers if header[0] != b"content-length"]
-    return Reply(200, [*kept, (b"content-length", b"%d" % len(body)), (b"content-encoding", coding)], body)
-
-
-def _headers(content_type: tuple[bytes, bytes], body: bytes, request_id: str, extra: Headers) -> Headers:
-    length = (b"content-length", b"%d" % len(body))
-    return [content_type, length, (b"x-request-id", request_id.encode()), *extra]
 
 
 def too_large(limit: int) -> PayloadTooLarge:

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from router.errors import NotFound, PayloadTooLarge, ResourceExhausted
-from service.http.v2 import failed, read_body, request_id_of, target
+from service.http.replies import failed
+from service.http.v2 import read_body, request_id_of, target
 
 
 @pytest.mark.parametrize(
