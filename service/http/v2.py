@@ -1,7 +1,7 @@
 """Inference over HTTP, Open Inference Protocol V2: the raw request in, one assembled answer out. A plain ASGI callable.
 
 Nothing here goes through FastAPI or pydantic: routing, validation and encoding of a small request cost more there than
-the model itself. What the answers mean is in contracts of the protocol; what an error becomes is in `status`.
+the model itself. What the answers mean is in contracts of the protocol; what an answer looks like is in `replies`.
 """
 
 import asyncio
