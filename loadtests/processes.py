@@ -59,11 +59,18 @@ def serin(*words: str) -> list[str]:
 
 
 @contextmanager
-def gateway(models: Path, state: Path, *, workers: int = 1, cores: Collection[int] | None = None) -> Iterator[Server]:
-    """`serin serve` on free ports; ready when this is entered. Raises NotStarted."""
-    flags = {"models": models, "state": state, "http-port": 0, "admin-port": 0, "workers": workers}
+def gateway(
+    models: Path,
+    state: Path,
+    *,
+    workers: int = 1,
+    cores: Collection[int] | None = None,
+    more: Mapping[str, object] | None = None,
+) -> Iterator[Server]:
+    """`serin serve` on free ports; ready when this is entered. `more`: further flags. Raises NotStarted."""
+    flags: dict[str, object] = {"models": models, "state": state, "http-port": 0, "admin-port": 0, "workers": workers}
     flags |= {"log-level": "warning", "log-format": "json", "drain-delay-seconds": 0, "drain-limit-seconds": 5}
-    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    words = [word for name, value in {**flags, **(more or {})}.items() for word in (f"--{name}", str(value))]
     log = state.with_name(state.name + ".log")
     with announced(serin("serve", "--json", *words), log, cores) as server:
         yield server

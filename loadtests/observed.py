@@ -1,0 +1,70 @@
+"""What the kernel tells of a gateway's processes: who they are, their memory, the time they computed."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes in memory. `resident` counts what is shared in full, `proportional` (PSS) divides it among its sharers,
+    `private` is what nobody else has."""
+
+    resident: int
+    proportional: int
+    private: int
+
+    def __add__(self, other: "Memory") -> "Memory":
+        return Memory(
+            self.resident + other.resident, self.proportional + other.proportional, self.private + other.private
+        )
+
+
+NOTHING = Memory(0, 0, 0)
+
+
+def children(pid: int, part: str, proc: Path = PROC) -> list[int]:
+    """Children that live now and have `part` in their command line, oldest first."""
+    listed = _text(proc / f"{pid}/task/{pid}/children").split()
+    return sorted(int(child) for child in listed if part in _text(proc / child / "cmdline").replace("\0", " "))
+
+
+def workers(pid: int, proc: Path = PROC) -> list[int]:
+    """The worker processes of a gateway."""
+    return children(pid, "service.app", proc)
+
+
+def family(pid: int, proc: Path = PROC) -> list[int]:
+    """A gateway with all its children."""
+    return [pid, *children(pid, "", proc)]
+
+
+def memory(pids: Iterable[int], proc: Path = PROC) -> Memory:
+    """Of all of them together; what has ended counts nothing."""
+    return sum((_memory_of(_text(proc / str(pid) / "smaps_rollup")) for pid in pids), NOTHING)
+
+
+def cpu_seconds(pids: Iterable[int], proc: Path = PROC) -> float:
+    """Time that they computed so far, in user and system."""
+    ticks = 0
+    for pid in pids:
+        # The name in parentheses may hold spaces; utime and stime are the 14th and 15th field of the line.
+        fields = _text(proc / str(pid) / "stat").rpartition(")")[2].split()
+        ticks += sum(int(field) for field in fields[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _memory_of(rollup: str) -> Memory:
+    kibibytes = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
+    private = kibibytes.get("Private_Clean", 0) + kibibytes.get("Private_Dirty", 0)
+    return Memory(kibibytes.get("Rss", 0) << 10, kibibytes.get("Pss", 0) << 10, private << 10)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

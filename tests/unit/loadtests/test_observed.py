@@ -1,0 +1,48 @@
+"""What the kernel tells of processes, read from files as it writes them."""
+
+import os
+from pathlib import Path
+
+from loadtests.observed import Memory, cpu_seconds, family, memory, workers
+
+ROLLUP = """00400000-7fff0000 ---p 00000000 00:00 0    [rollup]
+Rss:              112640 kB
+Pss:               73728 kB
+Private_Clean:      1024 kB
+Private_Dirty:     65536 kB
+Shared_Clean:      46080 kB
+"""
+
+
+def proc_with(tmp_path: Path) -> Path:
+    """A gateway, 10, with a controller, two workers, and a child that is just gone."""
+    (tmp_path / "10/task/10").mkdir(parents=True)
+    (tmp_path / "10/task/10/children").write_text("13 11 12 99 ")
+    for pid, module in ((11, "service.control"), (12, "service.app"), (13, "service.app")):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cmdline").write_text(f"python\0-m\0{module}\0")
+        (tmp_path / str(pid) / "smaps_rollup").write_text(ROLLUP)
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} (odd ) name) S " + "0 " * 10 + "250 50 " + "0 " * 30)
+    return tmp_path
+
+
+def test_workers_are_told_from_the_other_children(tmp_path: Path) -> None:
+    assert workers(10, proc_with(tmp_path)) == [12, 13]
+
+
+def test_a_family_is_the_parent_with_all_its_children(tmp_path: Path) -> None:
+    assert family(10, proc_with(tmp_path)) == [10, 11, 12, 13, 99]
+
+
+def test_memory_of_several_processes_adds_up_and_a_process_that_ended_has_none(tmp_path: Path) -> None:
+    found = memory([12, 13, 99], proc_with(tmp_path))
+    assert found == Memory(resident=2 * 110 << 20, proportional=2 * 72 << 20, private=2 * 65 << 20)
+
+
+def test_computed_time_is_read_past_a_name_with_spaces_and_parentheses(tmp_path: Path) -> None:
+    assert cpu_seconds([12], proc_with(tmp_path)) == 300 / os.sysconf("SC_CLK_TCK")
+
+
+def test_the_kernel_of_this_machine_tells_all_that() -> None:
+    assert 0 < memory([os.getpid()]).private <= memory([os.getpid()]).resident
+    assert cpu_seconds([os.getpid()]) > 0
