@@ -20,9 +20,12 @@ from typing import TextIO
 import httpx
 
 from router.client import InventoryLink
+from router.reports import InventoryReport
 from service import logs
 from service.lifeline import Lifeline, open_lifeline
 from service.runtime.ledger import Ledger, alarm
+from service.runtime.packed import Packed
+from service.runtime.repository import VersionFiles
 from service.runtime.session import SessionOptions
 from service.runtime.stock import Stock
 from service.runtime.verdict import Rules, Verdict, examine
@@ -51,6 +54,14 @@ class Guard:
         """`verdict.examine` within these limits."""
         with alarm(self.seconds, self.last_words), limited_memory(self.memory_bytes):
             return examine(version_dir, version, rules, self.options)
+
+    def pack(self, packed: Packed, ledger: Ledger, files: VersionFiles, digest: str) -> None:
+        """`Packed.pack` within these limits, unless the process died of it before."""
+        attempt = f"{digest} packed"
+        if packed.wants(files, digest) and ledger.verdict(attempt) is None:
+            limits = alarm(self.seconds, self.last_words), limited_memory(self.memory_bytes)
+            with ledger.attempt(attempt, f"{files.path} (packing)"), limits[0], limits[1]:
+                packed.pack(files, digest, self.options)
 
 
 class Rounds:
@@ -146,6 +157,7 @@ async def _serve(lifeline: Lifeline, settings: Settings, ledger: Ledger, last_wo
             link.changed()
             if stock.report.scanned:
                 lifeline.report(ready=True)
+                packed.keep_only(digests(stock.report))
 
         guard = Guard(
             SessionOptions(settings.session_threads),
@@ -154,11 +166,18 @@ async def _serve(lifeline: Lifeline, settings: Settings, ledger: Ledger, last_wo
             last_words,
         )
         stock = Stock(settings.models, ledger, guard.examine, changed, instance=lifeline.config["instance"])
+        packed = Packed(settings.state, settings.share_weights_bytes, settings.workers)
+        stock.on_passed = partial(guard.pack, packed, ledger)
         rounds = Rounds(stock, settings.scan_interval_seconds)
         threading.Thread(target=_run, args=(rounds,), name="rounds", daemon=True).start()
         telling = asyncio.create_task(link.run(lambda: stock.report, rounds.wish), name="link")
         await ended.wait()
         telling.cancel()
+
+
+def digests(report: InventoryReport) -> set[str]:
+    """Of all contents that the inventory knows."""
+    return {version.digest for model in report.models.values() for version in model.versions.values()}
 
 
 def _run(rounds: Rounds) -> None:

@@ -88,6 +88,10 @@ class Settings(BaseSettings):
     load_memory_bytes: Count = Field(
         0, description="Address space for the first load of a version (RLIMIT_AS); 0 sets no limit."
     )
+    share_weights_bytes: Count = Field(
+        64 * MEBIBYTE,
+        description="Versions of this size or more are written once more, for workers to share the weights; 0: none.",
+    )
     load_wait_seconds: Seconds = Field(30, description="How long a route change waits for versions that are loading.")
     unload_wait_seconds: Seconds = Field(30, description="How long an unload waits for requests in flight.")
     drain_delay_seconds: Seconds = Field(

@@ -34,6 +34,7 @@ from service.runtime.executor import Limits as RunLimits
 from service.runtime.executor import Runnable
 from service.runtime.faulty import FaultySession
 from service.runtime.loading import Loader
+from service.runtime.packed import Packed
 from service.runtime.pool import SHADOW_SLOT, Pool
 from service.runtime.session import RUNTIME_VERSION, Session, SessionOptions
 from service.settings import Settings
@@ -206,7 +207,8 @@ class Worker:
             return session if fault is None else FaultySession(session, fault, random)
 
         limits = RunLimits(settings.concurrency, settings.max_queue)
-        return Loader(settings.models, SessionOptions(settings.session_threads), limits, wrap)
+        packed = Packed(settings.state, settings.share_weights_bytes, settings.workers)
+        return Loader(settings.models, SessionOptions(settings.session_threads), limits, wrap, packed)
 
     def _metrics(self) -> "partial[tuple[bytes, str]]":
         build = Build("serin", package_version("serin"), RUNTIME_VERSION)

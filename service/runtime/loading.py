@@ -1,8 +1,9 @@
 """From files to something that can run: checked, loaded, warmed up and measured. Runs in a thread."""
 
+import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter_ns
 
@@ -12,12 +13,14 @@ from service.runtime import repository
 from service.runtime.executor import Feeds, Limits, Runnable
 from service.runtime.golden import GoldenError, parse_golden
 from service.runtime.manifest import Execution, Manifest, parse_manifest
+from service.runtime.packed import Packed
 from service.runtime.profile import Profile, warm_up
 from service.runtime.repository import MANIFEST_FILE, MODEL_FILE, Refused, VersionFiles
 from service.runtime.session import Session, SessionOptions
 from service.watch import Watch, compile_watch
 
 ALWAYS_INLINE = 1 << 62
+log = logging.getLogger("loading")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,16 @@ def no_wrap(model: str, version: int, session: Session) -> Runnable:
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """How versions are loaded. `wrap` may put something before the session (faults); it is warmed up without that."""
+    """How versions are loaded. `wrap` may put something before the session (faults); it is warmed up without that.
+
+    `packed`: where weights may lie that all workers share.
+    """
 
     models_dir: Path
     options: SessionOptions = field(default_factory=SessionOptions)
     limits: Limits = field(default_factory=Limits)
     wrap: Callable[[str, int, Session], Runnable] = no_wrap
+    packed: Packed | None = None
 
     def load(self, model: str, version: int, wanted: Wanted) -> Parts:
         """Load what is wanted and nothing else. Raises FailedPrecondition with a reason fit to be shown.
@@ -54,7 +61,8 @@ class Loader:
         try:
             files = self._files(model, version)
             self._require_content(files, wanted)
-            parts = self._load(model, version, files)
+            session = self._session(files, wanted.digest)
+            parts = self._parts(model, version, session)
             if self._files(model, version).stamp != files.stamp:
                 raise FailedPrecondition("its files changed while they were read")
         except Refused as refused:
@@ -87,9 +95,17 @@ class Loader:
         if repository.digest(files.path, os.path.realpath(self.models_dir)) != wanted.digest:
             raise FailedPrecondition("its files are not those that were examined")
 
-    def _load(self, model: str, version: int, files: VersionFiles) -> Parts:
+    def _session(self, files: VersionFiles, digest: str) -> Session:
+        packed = self.packed.path(digest) if self.packed else None
+        if packed is not None:
+            try:
+                return Session(packed, replace(self.options, optimize=False))
+            except FailedPrecondition as error:
+                log.warning("%s: its packed weights cannot be used: %s", files.path, error.message)
+        return Session(os.path.join(files.path, MODEL_FILE), self.options)
+
+    def _parts(self, model: str, version: int, session: Session) -> Parts:
         manifest = parse_manifest(repository.read_beside(self.models_dir, model, MANIFEST_FILE))
-        session = Session(os.path.join(files.path, MODEL_FILE), self.options)
         runnable, profile = self.wrap(model, version, session), self._profile(model, version, session, manifest)
         if runnable is not session and manifest.execution.mode != "inline":
             profile = Profile(-1, profile.run_ns)  # what stands before the session was not measured and may well block

@@ -21,6 +21,7 @@ PROVIDERS = ("CPUExecutionProvider",)
 SILENT = 4
 BFLOAT16_ONNX = 16  # onnx.TensorProto.BFLOAT16
 MAX_REASON = 300
+WEIGHTS_SUFFIX = ".weights"
 
 DATATYPE_OF: Mapping[str, str] = {
     "tensor(bool)": "BOOL",
@@ -131,6 +132,23 @@ class Session:
     def _shapes_are_free(self) -> bool:
         """Whether a caller can give shapes that the signature allows and the graph does not."""
         return any(spec.shape is None or -1 in spec.shape for spec in self.signature.inputs)
+
+
+def write_packed(path: str, target: str, options: SessionOptions) -> None:
+    """Write the model of `path` to `target` as ONNX Runtime has optimised it, its weights arranged as kernels read them
+    in a file beside it, which sessions map. To be loaded with `optimize` off, by this ONNX Runtime on this kind of
+    processor. Raises FailedPrecondition.
+    """
+    native = _native(options)
+    native.optimized_model_filepath = target
+    beside = "session.optimized_model_external_initializers"
+    native.add_session_config_entry(f"{beside}_file_name", os.path.basename(target) + WEIGHTS_SUFFIX)
+    native.add_session_config_entry(f"{beside}_min_size_in_bytes", "1024")
+    native.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
+    try:
+        onnxruntime.InferenceSession(path, native, providers=PROVIDERS, enable_fallback=0)
+    except Exception as error:
+        raise FailedPrecondition(f"ONNX Runtime cannot pack it: {_plain(error, path)}") from error
 
 
 class StopSwitch(onnxruntime.RunOptions):  # type: ignore[misc]

@@ -15,6 +15,9 @@ from service.runtime.verdict import Examine, Rules, Verdict, read_rules
 
 PUBLISH_SECONDS = 0.5
 Key = tuple[str, int]
+Passed = Callable[[VersionFiles, str], None]
+"""(files, digest)"""
+
 log = logging.getLogger("inventory")
 
 MOVING = InventoryVersion(VersionState.LOADING, "its files are still being written")
@@ -34,12 +37,14 @@ class Stock:
     """One look after the other at one repository: `look`, then `take`. Not to be used from two threads.
 
     `report` is the last snapshot, whole at any time and from any thread; `on_change` is called when it was replaced.
+    `on_passed` may do more with a version that can be served, before anybody else hears of it.
     """
 
     def __init__(
         self, models_dir: Path, ledger: Ledger, examine: Examine, on_change: Callable[[], None], *, instance: str = ""
     ) -> None:
         self.report = InventoryReport(instance)
+        self.on_passed: Passed | None = None
         self._models_dir = models_dir
         self._ledger = ledger
         self._examine = examine
@@ -120,6 +125,8 @@ class Stock:
         except OSError as error:
             return _unavailable(f"its files cannot be read: {error.strerror}")
         verdict = self._verdict(key, f"{digest} {rules.key}")
+        if verdict.passed and self.on_passed is not None:
+            self.on_passed(files, digest)
         after = repository.look(self._models_dir, *key)
         if after is None or after.stamp != files.stamp:
             return MOVING

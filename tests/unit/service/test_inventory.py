@@ -2,14 +2,18 @@
 
 import resource
 import threading
+from pathlib import Path
 
 import pytest
 
 from service import inventory
 from service.inventory import Guard, Rounds, limited_memory
+from service.runtime.ledger import Ledger
 from service.runtime.manifest import Manifest
+from service.runtime.packed import Packed
+from service.runtime.repository import VersionFiles
 from service.runtime.session import SessionOptions
-from service.runtime.verdict import Rules
+from service.runtime.verdict import Rules, Verdict
 
 
 class CountingStock:
@@ -119,3 +123,18 @@ def test_the_rounds_can_be_ended_from_another_thread() -> None:
     going.end()
     thread.join(5.0)
     assert not thread.is_alive()
+
+
+def test_a_version_is_packed_once_and_never_again_after_it_killed_the_process(tmp_path: Path) -> None:
+    ledger, guard, files = Ledger(tmp_path), Guard(SessionOptions(), 60.0), VersionFiles("nowhere", "s", 1 << 20)
+    asked: list[str] = []
+
+    class Noted(Packed):
+        def pack(self, files: VersionFiles, digest: str, options: SessionOptions) -> None:
+            asked.append(digest)
+
+    guard.pack(Noted(tmp_path, 1, 2), ledger, files, "sha256:good")
+    ledger.memory.verdicts["sha256:bad packed"] = Verdict(False, "the process that first loaded it died")
+    guard.pack(Noted(tmp_path, 1, 2), ledger, files, "sha256:bad")
+    guard.pack(Noted(tmp_path, 1, 1), ledger, files, "sha256:nobody to share with")
+    assert asked == ["sha256:good"]
