@@ -10,7 +10,7 @@ from router.history import Who
 from router.moves import Advance, make, serin
 from router.phases import AT_A_STEP, ENDED, UNCONFIRMED, IllegalTransition, Move, Phase, after
 from router.plan import AllowedContract
-from router.rollout import Approval, Rollout, Seen, clock_at, span
+from router.rollout import Approval, Rollout, Seen, clock_at, lacks, span
 from router.routes import Variant
 from router.strategies import End
 from router.walk import walk
@@ -182,7 +182,7 @@ def _(given: Superseded, rollout: Rollout, now: Now) -> Advance:
 
 @advance.register
 def _(given: Command, rollout: Rollout, now: Now) -> Advance:
-    after(rollout.phase, given.move)  # whatever else is wrong, say first that it is not its time
+    _require_possible(rollout, given.move, now)  # whatever else is wrong, say first that it is not its time
     decides = rollout.is_at_last_step and rollout.spec.end is End.DECIDE
     if given.move is Move.PROMOTE_STEP and rollout.is_at_last_step:
         if decides:
@@ -199,6 +199,20 @@ def _(given: Command, rollout: Rollout, now: Now) -> Advance:
     if given.move is Move.RETRY:
         raise IllegalTransition("a retry starts a rollout of its own")
     return make(rollout, given.move, given.who, now)
+
+
+def _require_possible(rollout: Rollout, move: Move, now: Now) -> None:
+    try:
+        after(rollout.phase, move)
+    except IllegalTransition as error:
+        step = rollout.current
+        waits = move is Move.APPROVE and rollout.phase in AT_A_STEP and step is not None and step.wait.approval
+        lacking = lacks(rollout, now) if waits else ()
+        if not lacking:
+            raise
+        raise IllegalTransition(
+            f"{error.message}. Before it can be approved it waits for {', '.join(lacking)}"
+        ) from error
 
 
 def _promote(rollout: Rollout, move: Move, command: Command, now: Now) -> Advance:

@@ -3,12 +3,35 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from router.checks import Check
 from router.reports import InventoryVersion
 from router.routes import Route
 from router.verdict import Verdict, VerdictKind
+
+NOISE_FLOOR: Final = "noise-floor"
+"""How stable is called where it is run beside itself, and under which key of a question's memory it is remembered what
+that gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseFloor:
+    """How often stable's answers differ from its own: `flipped` of `requests` that were run twice."""
+
+    requests: int
+    flipped: int
+
+    @property
+    def flip_rate(self) -> float | None:
+        """None without requests."""
+        return self.flipped / self.requests if self.requests else None
+
+
+def noise_floor_of(memory: Mapping[str, Any]) -> NoiseFloor | None:
+    """What the memory of a rollout says of it; None when it was not measured."""
+    found = memory.get(NOISE_FLOOR)
+    return None if found is None else NoiseFloor(found["requests"], found["flipped"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,13 @@ METRICS: Final = (
 COUNTS: Final = "counts"
 """The source that is always there: Serin's own counts."""
 
+ABOVE_NOISE: Final = "shadow_flip_rate"
+"""The metric that may be held against the noise floor."""
+
+BETWEEN_LOOKS_SECONDS: Final = 10.0
+EACH_TICK: Final = 0.0
+"""Intervals: of those that ask others, and of those that nobody has to be asked for."""
+
 
 class CheckKind(StrEnum):
     """`threshold`: a number against a limit; `hook`: a named hook that must answer 2xx; `sequential`: evidence."""
@@ -65,6 +72,6 @@ class Check:
     min_requests: int = 50
     tolerate: int = 0
     tolerance: Tolerance = Tolerance.CONSECUTIVE
-    interval_seconds: float = 10.0
+    interval_seconds: float = BETWEEN_LOOKS_SECONDS
     margin: float | None = None
     alpha: float | None = None

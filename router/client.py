@@ -101,6 +101,10 @@ class AdminClient:
         """One rollout, whenever it was."""
         return self._call("GET", f"/rollouts/{_part(identity)}")
 
+    def rollout_pairs(self, identity: str) -> Document:
+        """{mirrors: [{variant, version, pairs: [...]}]}: the answers to mirrored requests that lie furthest apart."""
+        return self._call("GET", f"/rollouts/{_part(identity)}/pairs")
+
     def rollout_history(self, identity: str, after: int = 0, limit: int = 100) -> Document:
         """{events: [...], next_after}: what happened to it, oldest first."""
         return self._call("GET", f"/rollouts/{_part(identity)}/history", parameters={"after": after, "limit": limit})

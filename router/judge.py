@@ -8,14 +8,14 @@ unless its own counts said nothing yet.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from router.assessor import Assessment, Contract, Question
+from router.assessor import NOISE_FLOOR, Assessment, Contract, Question, noise_floor_of
 from router.checks import COUNTS, Check, CheckKind, Compare
 from router.contract import compare_versions
-from router.figures import Counts, Measurement, figure
+from router.figures import Counts, Measurement, figure, no_data
 from router.hooks import Hook, Message, Reply, Sender
 from router.reports import InventoryVersion
 from router.routes import Route, Variant, variant_named
@@ -84,9 +84,9 @@ class Judge:
         await self._measure(question, counts, step)
         verdicts, memory = self._judged(question, step, memory)
         requests = {name: _counts(counts, question.route, name).ended for name in _arms(question)}
-        along = [name for name in question.candidates if mirrors_to(question.route, name)]
+        along = [name for name in (*question.candidates, NOISE_FLOOR) if mirrors_to(question.route, name)]
         mirrored = [counts.counts(MIRRORED, name).pairs for name in along]
-        kept = {**question.memory, MEMORY: memory.to_json()}
+        kept = {**question.memory, MEMORY: memory.to_json(), **_noise(question, counts)}
         return Assessment(verdicts, requests, min(mirrored, default=0), kept)
 
     def refuses(self, check: Check) -> str | None:
@@ -140,7 +140,7 @@ class Judge:
         if check.kind is CheckKind.HOOK:
             return await self._gate(check, question)
         if check.source == COUNTS:
-            return tuple(_own(check, question.route, counts, name, question.stable) for name in question.candidates)
+            return tuple(_own(check, question, counts, name) for name in question.candidates)
         asked = (self._pair(check, question, counts, name) for name in question.candidates)
         return tuple(await asyncio.gather(*asked))
 
@@ -216,12 +216,27 @@ def _arms(question: Question) -> tuple[str, ...]:
     return (question.stable, *question.candidates)
 
 
-def _own(check: Check, route: Route, counts: Reading, name: str, stable: str) -> Pair:
+def _own(check: Check, question: Question, counts: Reading, name: str) -> Pair:
+    compares, route = check.compare is not Compare.VALUE, question.route
     if check.metric in SHADOW_METRICS:
-        return Pair(name, figure(check, counts.counts(MIRRORED, name)))
-    compares = check.compare is not Compare.VALUE
-    control = figure(check, _measured(counts, route, stable)) if compares else None
+        return Pair(name, figure(check, counts.counts(MIRRORED, name)), _floor(question) if compares else None)
+    control = figure(check, _measured(counts, route, question.stable)) if compares else None
     return Pair(name, figure(check, _measured(counts, route, name)), control)
+
+
+def _noise(question: Question, counts: Reading) -> dict[str, Any]:
+    """What is to be remembered of stable beside itself, while it is run so."""
+    if not mirrors_to(question.route, NOISE_FLOOR):
+        return {}
+    same, flipped = counts.counts(MIRRORED, NOISE_FLOOR).cells("pairs", 2)
+    return {NOISE_FLOOR: {"requests": same + flipped, "flipped": flipped}}
+
+
+def _floor(question: Question) -> Measurement:
+    floor = noise_floor_of(question.memory)
+    if floor is None or floor.flip_rate is None:
+        return no_data("the noise floor was not measured", None)
+    return Measurement(floor.flip_rate, floor.requests)
 
 
 def _measured(counts: Reading, route: Route, name: str) -> Counts:

@@ -6,7 +6,7 @@ from typing import Any
 
 from router.checks import Check
 from router.routes import KeySource
-from router.safeguards import FALLBACK_REASONS, Comparison, FallbackReason
+from router.safeguards import DEFAULT_WORST, FALLBACK_REASONS, Comparison, FallbackReason
 from router.strategies import End, Step, Strategy
 
 
@@ -63,6 +63,15 @@ class ExposureLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class Pairs:
+    """What is kept of the most different pairs of answers to mirrored requests."""
+
+    most: int = DEFAULT_WORST
+    inputs: bool = False
+    values: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Times in seconds and what happens at their end. `window_seconds`: how long a rollback is one command."""
 
@@ -93,4 +102,5 @@ class RolloutSpec:
     exposure: ExposureLimit | None = None
     contract: AllowedContract = AllowedContract.COMPATIBLE
     compare: tuple[Comparison, ...] = ()
+    pairs: Pairs = Pairs()
     document: dict[str, Any] = field(default_factory=dict)

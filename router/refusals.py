@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
-from router.checks import COUNTS, METRICS, CheckKind, Compare
+from router.checks import ABOVE_NOISE, COUNTS, METRICS, CheckKind, Compare
 from router.errors import InvalidArgument
 from router.names import require
 from router.plan import RolloutSpec
 from router.spec_body import CheckBody, SpecBody
-from router.strategies import End, Step, StepKind, Strategy, least_seconds
+from router.strategies import End, Step, StepKind, Strategy, least_seconds, mirrors
 
 _OPTIONS: Final[Mapping[Strategy, str]] = {
     Strategy.CANARY: "canary",
@@ -43,6 +43,7 @@ def require_honourable(spec: RolloutSpec, body: SpecBody) -> None:
     require(sum(arm.weight_ppm for arm in spec.to) <= 1_000_000, "to", "the weights sum to more than 100 percent")
     require(not shares or spec.end is End.DECIDE or body.end is None, "end", "must be `decide` where shares are fixed")
     _require_growing(spec.steps)
+    _require_noise(spec.steps)
     _require_time(spec)
     _require_safeguards(spec, body, shares)
 
@@ -54,6 +55,14 @@ def _require_growing(steps: tuple[Step, ...]) -> None:
         if step.kind in (StepKind.WEIGHT, StepKind.SWITCH):
             require(step.weight_ppm >= last, f"steps[{index}].weight", "must not be below the weight before it")
             last = step.weight_ppm
+
+
+def _require_noise(steps: tuple[Step, ...]) -> None:
+    """A floor that nothing was measured for would hold up every check that is held against it."""
+    for index, step in enumerate(steps):
+        if step.kind is StepKind.NOISE:
+            require(step.share_ppm > 0, f"steps[{index}].noise_floor", "must be above 0")
+            require(step.wait.requests > 0, f"steps[{index}].requests", "required by `noise_floor`")
 
 
 def _require_time(spec: RolloutSpec) -> None:
@@ -79,6 +88,7 @@ def _require_safeguards(spec: RolloutSpec, body: SpecBody, shares: bool) -> None
     require(some, "exposure", "must limit requests, keys or failures")
     mirrored = any(step.share_ppm > 0 for step in spec.steps)
     require(mirrored or not spec.compare, "compare", "no step of this rollout mirrors requests")
+    require(mirrored or body.pairs is None, "pairs", "no step of this rollout mirrors requests")
     checked = any(step.checked for step in spec.steps)
     require(checked or not spec.checks, "checks", "this rollout has no step in which they could run")
     twice = [check.name for check in spec.checks]
@@ -103,7 +113,20 @@ def require_check(at: str, body: CheckBody, strategy: Strategy, steps: tuple[Ste
     require(body.metric in METRICS, f"{at}.metric", f"must be one of {', '.join(METRICS)}")
     require(body.query == "", f"{at}.query", "belongs to sources that the settings name")
     require((body.metric == "class_share") == (body.label != ""), f"{at}.label", "names the class of `class_share`")
-    mirrored = any(step.share_ppm > 0 for step in steps)
-    needs = body.metric.startswith("shadow_")
-    require(mirrored or not needs, f"{at}.metric", "no step of this rollout mirrors requests")
-    require(not needs or body.compare is Compare.VALUE, f"{at}.compare", "shadow numbers are comparisons already")
+    if body.metric.startswith("shadow_"):
+        _require_mirrored(at, body, steps)
+
+
+def _require_mirrored(at: str, body: CheckBody, steps: tuple[Step, ...]) -> None:
+    mirrored = any(mirrors(step) for step in steps)
+    require(mirrored, f"{at}.metric", "no step of this rollout runs requests on the candidate too")
+    if body.compare is Compare.VALUE:
+        return
+    above = body.metric == ABOVE_NOISE and body.compare is Compare.DIFFERENCE
+    require(
+        above, f"{at}.compare", f"only {ABOVE_NOISE} has something to compare with: `difference` to the noise floor"
+    )
+    seen = [step.wait.requests for step in steps if step.kind is StepKind.NOISE]
+    require(bool(seen), f"{at}.compare", "needs the noise floor; give the rollout a `noise_floor`")
+    enough = sum(seen) >= body.min_requests
+    require(enough, f"{at}.min_requests", f"is more than the {sum(seen)} requests of the noise floor")

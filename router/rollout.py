@@ -11,7 +11,7 @@ from router.phases import AT_A_STEP, ENDED, OPEN, Phase
 from router.plan import RolloutSpec
 from router.routes import Route, Variant
 from router.strategies import Step, StepKind, label, shares_at, weight_at
-from router.verdict import Verdict, combine
+from router.verdict import Verdict, VerdictKind, combine
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,15 @@ def missing(rollout: Rollout, seen: Seen, now: Now) -> tuple[str, ...]:
     if counted < wait.requests:
         found.append(f"{wait.requests - counted} of {wait.requests} requests")
     return tuple(found)
+
+
+def lacks(rollout: Rollout, now: Now) -> tuple[str, ...]:
+    """What the present step still waits for besides people: `missing`, and checks that do not pass."""
+    verdict = verdict_of(rollout)
+    waits = missing(rollout, rollout.seen, now)
+    if verdict is None or verdict.kind is VerdictKind.PASS:
+        return waits
+    return (*waits, f"the checks to pass ({verdict.kind}: {verdict.reason})")
 
 
 def told(rollout: Rollout) -> Mapping[str, Any]:

@@ -1,8 +1,11 @@
 """The part of the admin API about rollouts. No decision is taken here."""
 
+import asyncio
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.advance import Command
@@ -15,6 +18,7 @@ from router.phases import PEOPLE, Move
 from router.pilot import Outcome, Pilot
 from router.readiness import require_model
 from router.rollout import Rollout
+from router.rollout_sights import exposure_document, notices, pairs_document
 from router.rollout_views import rollout_document, summary_document
 from router.spec import parse_spec, schema
 from router.spec_text import read_document
@@ -22,9 +26,10 @@ from router.statedir import StoreThread
 from router.views import event_document
 
 Document = dict[str, Any]
-Model = Annotated[str, Path(max_length=128, description="the model's name")]
-Identity = Annotated[str, Path(max_length=256, description="the rollout's id")]
+Model = Annotated[str, InPath(max_length=128, description="the model's name")]
+Identity = Annotated[str, InPath(max_length=256, description="the rollout's id")]
 LAST_EVENTS = 10
+SHOWN_PAIRS = 3
 
 _BODY = {"requestBody": {"content": {"application/json": {"schema": {"$ref": "/api/v1/schemas/rollout"}}}}}
 _WORDS = {str(move): move for move in PEOPLE if move is not Move.PROMOTE_STEP}
@@ -41,19 +46,31 @@ class CommandBody(BaseModel):
 
 
 class Desk:
-    """What the endpoints ask: the pilot, and the archive of what has ended."""
+    """What the endpoints ask: the pilot, the archive of what has ended, and what workers leave in `state`."""
 
-    def __init__(self, pilot: Pilot, store: StoreThread) -> None:
+    def __init__(self, pilot: Pilot, store: StoreThread, state: Path) -> None:
         self.pilot = pilot
         self.controller: Controller = pilot.controller
         self._store = store
+        self._state = state
 
     async def document(self, rollout: Rollout) -> Document:
-        """A rollout with its last events."""
+        """A rollout with its last events, what workers say of it, and the worst of the pairs."""
         events = await self._store.run(lambda store: store.events(None, LAST_EVENTS, rollout=rollout.id))
         route = self.controller.table.routes.get(rollout.model)
         told = rollout_document(rollout, route, self.pilot.clock(), self.pilot.obstacle(rollout.model))
-        return {**told, "events": [event_document(event) for event in events]}
+        seen = {
+            "notices": notices(rollout, self.controller.sight().live),
+            "exposure": exposure_document(rollout, self._state),
+            "pairs": await self.pairs(rollout, SHOWN_PAIRS),
+        }
+        return {**told, **seen, "events": [event_document(event) for event in events]}
+
+    async def pairs(self, rollout: Rollout, most: int | None = None) -> list[Document]:
+        """The worst pairs of each mirror; nothing is read where nothing was mirrored."""
+        if not any(step.share_ppm for step in rollout.spec.steps):
+            return []
+        return await asyncio.to_thread(pairs_document, rollout, self._state, most)
 
     async def answer(self, response: Response, outcome: Outcome) -> Document:
         """A rollout after a command."""
@@ -127,6 +144,10 @@ def _add_archive(router: APIRouter, desk: Desk) -> None:
         page = await desk.page(before, limit, model)
         listed = [summary_document(desk.pilot.informed(rollout)) for rollout in page]
         return {"rollouts": listed, "next_before": page[-1].number if len(page) == limit else None}
+
+    @router.get("/rollouts/{identity}/pairs", summary="The answers to mirrored requests that lie furthest apart")
+    async def pairs(identity: Identity) -> Document:
+        return {"mirrors": await desk.pairs(await desk.found(identity))}
 
     @router.get("/rollouts/{identity}", summary="One rollout, whenever it was")
     async def one(identity: Identity) -> Document:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from router.assessor import NOISE_FLOOR
 from router.phases import AT_A_STEP, Phase
 from router.plan import ExposureLimit
 from router.rollout import Rollout, weights_of
@@ -69,12 +70,16 @@ def _fallback(rollout: Rollout) -> Fallback | None:
 
 
 def _mirrors(rollout: Rollout) -> tuple[Mirror, ...]:
-    step = rollout.current
-    if step is None or step.share_ppm == 0 or step.kind not in (StepKind.SHADOW, StepKind.PREVIEW):
+    step, spec = rollout.current, rollout.spec
+    if step is None or step.share_ppm == 0 or step.kind not in (StepKind.NOISE, StepKind.SHADOW, StepKind.PREVIEW):
         return rollout.stable.mirrors
+    to = [(candidate.version, candidate.name) for candidate in rollout.candidates]
+    if step.kind is StepKind.NOISE:
+        to = [(rollout.source.version, NOISE_FLOOR)]
+    pairs, against = spec.pairs, _stable(rollout)
     mirrors = (
-        Mirror(candidate.version, step.share_ppm, candidate.name, _stable(rollout), rollout.spec.compare)
-        for candidate in rollout.candidates
+        Mirror(version, step.share_ppm, name, against, spec.compare, pairs.most, pairs.inputs, pairs.values)
+        for version, name in to
     )
     return (*rollout.stable.mirrors, *mirrors)
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from router.assessor import noise_floor_of
 from router.clock import Now
 from router.history import Who
 from router.phases import AT_A_STEP, Move, Phase, words
@@ -10,6 +11,7 @@ from router.rollout import (
     Rollout,
     clock_at,
     is_approved,
+    lacks,
     missing,
     requests_seen,
     verdict_of,
@@ -17,7 +19,7 @@ from router.rollout import (
 from router.rollout_routes import route_of
 from router.routes import Route, ppm_to_percent
 from router.strategies import End, Step, label
-from router.verdict import Verdict, VerdictKind
+from router.verdict import Verdict
 
 Document = dict[str, Any]
 
@@ -35,6 +37,7 @@ def rollout_document(rollout: Rollout, route: Route | None, now: Now, obstacle: 
         "checks": [_check_document(one) for one in rollout.seen.verdicts],
         "verdict": None if verdict is None else str(verdict.kind),
         "mirrored": rollout.seen.mirrored,
+        "noise_floor": _noise_document(rollout),
         "contract": None
         if rollout.contract is None
         else {"kind": str(rollout.contract.kind), "differences": list(rollout.contract.differences)},
@@ -106,10 +109,7 @@ def _at_step(rollout: Rollout, now: Now) -> str:
         return f"paused by {rollout.why.actor}; `resume` goes on"
     if rollout.result is not None:
         return "a decision is asked for: `promote` a candidate, or `abort`"
-    waits = list(missing(rollout, rollout.seen, now))
-    verdict, step = verdict_of(rollout), rollout.current
-    if verdict is not None and verdict.kind is not VerdictKind.PASS:
-        waits.append(f"the checks to pass ({verdict.kind}: {verdict.reason})")
+    waits, step = list(lacks(rollout, now)), rollout.current
     if step is not None and step.wait.approval and not is_approved(rollout):
         waits.append("an approval")
     return f"{target} after {', '.join(waits)}" if waits else f"{target} now"
@@ -166,6 +166,13 @@ def _variants(rollout: Rollout, route: Route | None) -> list[Document]:
             }
         )
     return found
+
+
+def _noise_document(rollout: Rollout) -> Document | None:
+    floor = noise_floor_of(rollout.memory)
+    if floor is None:
+        return None
+    return {"requests": floor.requests, "flipped": floor.flipped, "flip_rate": floor.flip_rate}
 
 
 def _deadlines(rollout: Rollout, now: Now) -> Document:

@@ -10,6 +10,7 @@ from router.names import MAX_VERSION, NAME_RULE, PPM, is_int, is_name, is_text, 
 MAX_MIRRORS: Final = 8
 MAX_COMPARISONS: Final = 32
 MAX_WORST: Final = 100
+DEFAULT_WORST: Final = 10
 MAX_EXPOSURE: Final = 1_000_000_000
 MAX_EXPOSED_KEYS: Final = 1_000_000
 
@@ -56,7 +57,8 @@ class Mirror:
     `variant`: the name it is counted under, "" is the version's number. `against`: the variant whose requests are
     copied; "" means every one that has another version. A mirror of the version that answers (named by `against`)
     measures the noise floor. `compare`: by output; what is not named follows the model's meaning, else the datatype.
-    `worst`: how many of the most different pairs a worker keeps; `keep_inputs` keeps their inputs too.
+    `worst`: how many of the most different pairs a worker keeps; `keep_inputs` keeps their inputs too, `keep_values`
+    what both answered.
     """
 
     version: int
@@ -64,8 +66,9 @@ class Mirror:
     variant: str = ""
     against: str = ""
     compare: tuple[Comparison, ...] = ()
-    worst: int = 10
+    worst: int = DEFAULT_WORST
     keep_inputs: bool = False
+    keep_values: bool = True
 
 
 @dataclass(frozen=True, slots=True)

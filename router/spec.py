@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from router.checks import Check
+from router.checks import BETWEEN_LOOKS_SECONDS, COUNTS, EACH_TICK, Check, CheckKind
 from router.errors import InvalidArgument
-from router.plan import Arm, ExposureLimit, Limits, RolloutSpec, Safety
+from router.plan import Arm, ExposureLimit, Limits, Pairs, RolloutSpec, Safety
 from router.refusals import require_check, require_honourable, require_options
 from router.routes import KeySource
 from router.safeguards import Comparison
@@ -26,13 +26,14 @@ from router.strategies import (
     canary,
     cohort,
     instant,
+    noise,
     preview,
     shadow,
 )
 
 DAY: Final = 86_400.0
 MOST_ERRORS: Final = 5
-DEFAULT_CHECKS: Final = (Check("errors", metric="error_rate", maximum=0.05),)
+DEFAULT_CHECKS: Final = (Check("errors", metric="error_rate", maximum=0.05, interval_seconds=EACH_TICK),)
 """Where the candidate gets weight and the document names no checks."""
 
 
@@ -68,6 +69,7 @@ def parse_spec(document: Any) -> RolloutSpec:
         exposure=_exposure(body.exposure),
         contract=body.contract,
         compare=tuple(Comparison(**one.model_dump()) for one in body.compare or ()),
+        pairs=Pairs(**body.pairs.model_dump()) if body.pairs is not None else Pairs(),
         document=body.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"reason"}),
     )
     require_honourable(spec, body)
@@ -99,7 +101,9 @@ def _ab(body: SpecBody) -> tuple[Step, ...]:
 
 def _shadow(body: SpecBody) -> tuple[Step, ...]:
     options = body.shadow
-    return shadow(1_000_000, Wait(requests=1000)) if options is None else shadow(options.share, _wait(options))
+    if options is None:
+        return shadow(1_000_000, Wait(requests=1000))
+    return shadow(options.share, _wait(options), options.noise_floor)
 
 
 def _cohort(body: SpecBody) -> tuple[Step, ...]:
@@ -123,8 +127,11 @@ _STEPS: Final[Mapping[Strategy, Callable[[SpecBody], tuple[Step, ...]]]] = {
 }
 
 
+_KINDS: Final = ("weight", "noise_floor", "cohort", "preview", "switch", "share")
+
+
 def _step(at: str, body: StepBody) -> Step:
-    given = [name for name in ("weight", "cohort", "preview", "switch", "share") if getattr(body, name) is not None]
+    given = [name for name in _KINDS if getattr(body, name) is not None]
     mirrors = body.shadow is not None
     alone = given == ["preview"] or not given if mirrors else len(given) < 2
     if not alone:
@@ -134,6 +141,8 @@ def _step(at: str, body: StepBody) -> Step:
         return Step(StepKind.WEIGHT, wait, weight_ppm=body.weight, checked=body.checks)
     if body.switch:
         return Step(StepKind.SWITCH, wait, weight_ppm=1_000_000, checked=body.checks)
+    if body.noise_floor is not None:
+        return noise(body.noise_floor, wait)
     if body.cohort is not None:
         header = body.cohort.header.lower()
         return Step(StepKind.COHORT, wait, header=header, value=body.cohort.value, checked=body.checks)
@@ -192,10 +201,18 @@ def _checks(bodies: list[CheckBody] | None, strategy: Strategy, steps: tuple[Ste
             min_requests=body.min_requests,
             tolerate=body.tolerate,
             tolerance=body.tolerance,
-            interval_seconds=body.interval,
+            interval_seconds=_interval(body),
         )
         for body in bodies
     )
+
+
+def _interval(body: CheckBody) -> float:
+    """Own counts cost nothing to look at; but where failures are counted, each second must not be one."""
+    if body.interval is not None:
+        return body.interval
+    own = body.kind is CheckKind.THRESHOLD and body.source == COUNTS
+    return EACH_TICK if own and not body.tolerate else BETWEEN_LOOKS_SECONDS
 
 
 def _fallback(body: FallbackBody | None, strategy: Strategy) -> Safety | None:

@@ -21,9 +21,11 @@ from router.names import NAME_RULE, is_name
 from router.plan import AllowedContract, OnDeadline, OnInconclusive
 from router.routes import MAX_VARIANTS, percent_to_ppm, ppm_to_percent
 from router.safeguards import (
+    DEFAULT_WORST,
     MAX_COMPARISONS,
     MAX_EXPOSED_KEYS,
     MAX_EXPOSURE,
+    MAX_WORST,
     ComparisonKind,
     FallbackReason,
 )
@@ -123,6 +125,7 @@ class ShadowBody(WaitBody):
 
     share: Percent = Field(default="100", validate_default=True)
     requests: Requests = Field(1000, description="mirrored at least")
+    noise_floor: Requests = Field(0, description="so many requests are first also run on stable itself; 0: none")
 
 
 class AbBody(WaitBody):
@@ -146,9 +149,13 @@ class PreviewHeader(_Document):
 
 
 class StepBody(WaitBody):
-    """One step: one of `weight`, `shadow`, `cohort`, `preview`, `switch`, `share`; with none of them it only waits."""
+    """One step: one of `weight`, `noise_floor`, `shadow`, `cohort`, `preview`, `switch`, `share`; with none of them it
+    only waits."""
 
     weight: Percent | None = Field(None, description="percent of the requests for the candidate")
+    noise_floor: Percent | None = Field(
+        None, description="percent of the requests that are also run on stable itself; needs `requests`"
+    )
     shadow: Percent | None = Field(None, description="percent of the requests that are also run on the candidate")
     cohort: CohortHeader | None = None
     preview: PreviewHeader | None = None
@@ -184,11 +191,16 @@ class CheckBody(_Document):
     label: Annotated[str, Field(max_length=128)] = Field("", description="the class of `class_share`")
     max: Number | None = Field(None, description="above it fails")
     min: Number | None = Field(None, description="below it fails")
-    compare: Compare = Field(Compare.VALUE, description="ratio: candidate / stable; difference: candidate - stable")
+    compare: Compare = Field(
+        Compare.VALUE,
+        description="ratio: candidate / stable; difference: candidate - stable (`shadow_flip_rate`: - the noise floor)",
+    )
     min_requests: Requests = Field(50, description="before it says anything")
     tolerate: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(0, description="3 fails on the 4th failure")
     tolerance: Tolerance = Field(Tolerance.CONSECUTIVE, description="failures in a row, or all of the step")
-    interval: Duration = Field(default="10s", validate_default=True, description="how often it is measured")
+    interval: Duration | None = Field(
+        None, description="how often it is measured; by default `counts` each second (with `tolerate`: 10s), others 10s"
+    )
 
 
 class FallbackBody(_Document):
@@ -216,6 +228,14 @@ class ComparisonBody(_Document):
     relative: Annotated[Number, Field(ge=0)] = 0.0
     k: Annotated[StrictInt, Field(ge=1, le=1000)] = 5
     least: Annotated[Number, Field(ge=-1, le=1)] = 0.999
+
+
+class PairsBody(_Document):
+    """What is kept of the mirrored requests whose two answers lie furthest apart, to be looked at by people."""
+
+    most: Annotated[StrictInt, Field(ge=0, le=MAX_WORST)] = Field(DEFAULT_WORST, description="so many; 0: none")
+    inputs: bool = Field(False, description="keep the inputs too: they may be somebody's data")
+    values: bool = Field(True, description="false: keep how far the answers lie apart, and no number of them")
 
 
 class SpecBody(_Document):
@@ -263,4 +283,5 @@ class SpecBody(_Document):
     compare: Annotated[list[ComparisonBody], Field(max_length=MAX_COMPARISONS)] | None = Field(
         None, description="for mirrored requests; by default by the outputs' meaning and datatype"
     )
+    pairs: PairsBody | None = Field(None, description="for mirrored requests; by default the 10 worst without inputs")
     reason: Annotated[str, Field(max_length=1024)] | None = Field(None, description="why; recorded in the history")

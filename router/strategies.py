@@ -26,10 +26,12 @@ class Strategy(StrEnum):
 
 
 class StepKind(StrEnum):
-    """What a step does with traffic: `pause` nothing new; `cohort` and `preview` send a header to the candidate."""
+    """What a step does with traffic: `pause` nothing new; `noise` also runs requests on stable itself; `cohort` and
+    `preview` send a header to the candidate."""
 
     WEIGHT = "weight"
     PAUSE = "pause"
+    NOISE = "noise"
     SHADOW = "shadow"
     COHORT = "cohort"
     PREVIEW = "preview"
@@ -60,7 +62,8 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step. `weight_ppm`: of the candidate (weight, switch); `share_ppm`: of requests that are mirrored to it.
+    """One step. `weight_ppm`: of the candidate (weight, switch); `share_ppm`: of requests that are mirrored, to it or
+    (noise) to stable.
 
     `header`, `value`: who gets the candidate outside the split (cohort, preview); without a value presence is enough.
     `checked`: whether the rollout's checks must pass before the step is left.
@@ -98,9 +101,15 @@ def ab(wait: Wait) -> tuple[Step, ...]:
     return (Step(StepKind.SHARE, wait),)
 
 
-def shadow(share_ppm: int, wait: Wait) -> tuple[Step, ...]:
-    """A share of the requests is also run on the candidate."""
-    return (Step(StepKind.SHADOW, wait, share_ppm=share_ppm),)
+def shadow(share_ppm: int, wait: Wait, noise_requests: int = 0) -> tuple[Step, ...]:
+    """A share of the requests is also run on the candidate; before that, if asked, on stable itself."""
+    step = Step(StepKind.SHADOW, wait, share_ppm=share_ppm)
+    return (noise(share_ppm, Wait(requests=noise_requests)), step) if noise_requests else (step,)
+
+
+def noise(share_ppm: int, wait: Wait) -> Step:
+    """A share of the requests is also run on stable itself: how often its answers differ without any candidate."""
+    return Step(StepKind.NOISE, wait, share_ppm=share_ppm, checked=False)
 
 
 def cohort(header: str, value: str | None, wait: Wait) -> tuple[Step, ...]:
@@ -124,6 +133,11 @@ def weight_at(steps: Sequence[Step], index: int) -> int:
     return set_so_far[-1] if set_so_far else 0
 
 
+def mirrors(step: Step) -> bool:
+    """Whether requests are also run on the candidate."""
+    return step.share_ppm > 0 and step.kind is not StepKind.NOISE
+
+
 def rules_at(steps: Sequence[Step], index: int) -> tuple[tuple[str, str | None], ...]:
     """(header, value) that lead to the candidate during step `index`: testers stay with it until the end."""
     return tuple(dict.fromkeys((step.header, step.value) for step in steps[: index + 1] if step.header))
@@ -138,6 +152,7 @@ def label(step: Step) -> str:
     """A step in a few words, such as `weight 5 %`."""
     amounts = {
         StepKind.WEIGHT: f"weight {_percent(step.weight_ppm)}",
+        StepKind.NOISE: f"noise floor {_percent(step.share_ppm)}",
         StepKind.SHADOW: f"shadow {_percent(step.share_ppm)}",
         StepKind.SWITCH: "all traffic",
         StepKind.SHARE: "fixed shares",

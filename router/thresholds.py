@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from router.checks import COUNTS, Check, CheckKind, Compare, Tolerance
+from router.checks import ABOVE_NOISE, COUNTS, Check, CheckKind, Compare, Tolerance
 from router.figures import Measurement
-from router.strategies import Step, StepKind, weight_at
+from router.strategies import Step, StepKind, mirrors, weight_at
 from router.verdict import Number, Verdict, VerdictKind
 
 SHADOW_METRICS: Final = ("shadow_flip_rate", "shadow_drop_rate")
@@ -98,8 +98,10 @@ def unmeasurable(check: Check, steps: Sequence[Step], index: int) -> str | None:
         return None
     step, compares = steps[index], check.compare is not Compare.VALUE
     if check.source == COUNTS and check.metric in SHADOW_METRICS:
-        mirrored = any(earlier.share_ppm > 0 for earlier in steps[: index + 1])
-        return None if mirrored else f"{check.metric} needs mirrored requests, in this step or an earlier one"
+        if not any(mirrors(earlier) for earlier in steps[: index + 1]):
+            return f"{check.metric} needs mirrored requests, in this step or an earlier one"
+        floor = any(earlier.kind is StepKind.NOISE for earlier in steps[:index])
+        return None if floor or not compares else f"{check.metric} is compared with a noise floor that comes later"
     if check.source == COUNTS and check.metric in _NOT_MIRRORED and _only_mirrors(steps, index):
         return f"{check.metric} is not counted of mirrored requests; say `checks: false` at this step"
     if compares and step.kind is StepKind.SWITCH:
@@ -111,7 +113,8 @@ def refusal(check: Check) -> str | None:
     """Why a threshold check cannot be honoured whatever the step, beginning with the field; None when it can."""
     if check.maximum is None and check.minimum is None:
         return "max: needs `max`, `min` or both"
-    if check.compare is not Compare.VALUE and check.source == COUNTS and check.metric in SHADOW_METRICS:
+    above = check.metric == ABOVE_NOISE and check.compare is Compare.DIFFERENCE
+    if _compares(check) and not above and check.source == COUNTS and check.metric in SHADOW_METRICS:
         return f"compare: {check.metric} compares with stable already; use `value`"
     return None
 

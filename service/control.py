@@ -74,7 +74,7 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         pilot = Pilot(controller, boot_clock(_now), outside.judge, on_trouble=_tell_trouble)
         metrics = _metrics(settings.state, controller, lambda: tuple(outside.samples(pilot)))
         options = _options(lifeline.config, settings, metrics)
-        options = replace(options, parts=(rollout_router(Desk(pilot, store)),))
+        options = replace(options, parts=(rollout_router(Desk(pilot, store, settings.state)),))
         app = create_app(controller, options)
         port = Port(app, PortOptions(settings.keep_alive_seconds, settings.max_header_bytes, settings.access_log))
         await port.start()

@@ -182,11 +182,14 @@ class Shadow:
     ) -> None:
         if not differences:
             return
-        inputs = found.feeds if mirror.rule.keep_inputs else None
+        inputs, values = found.feeds if mirror.rule.keep_inputs else None, mirror.rule.keep_values
         taken = mirror.worst.offer(
             any(one.flipped for one in differences.values()),
             max(one.distance for one in differences.values()),
-            lambda: {"body": f"{found.call.body_hash:016x}", **shown_pair(found.outputs, outputs, differences, inputs)},
+            lambda: {
+                "body": f"{found.call.body_hash:016x}",
+                **shown_pair(found.outputs, outputs, differences, inputs, values),
+            },
         )
         if taken:
             self._keeper.changed()

@@ -79,7 +79,7 @@ async def _controller(stack: AsyncExitStack, settings: Settings) -> tuple[Contro
     working = {asyncio.create_task(pilot.run()), asyncio.create_task(outside.run())}
     stack.push_async_callback(asyncio.wait, working, timeout=CLOSE_SECONDS)
     stack.push_async_callback(controller.close)
-    parts = (rollout_router(Desk(pilot, store)),)
+    parts = (rollout_router(Desk(pilot, store, settings.state)),)
     options = ApiOptions(token, models_directory=str(settings.models.absolute()), parts=parts)
     return controller, create_app(controller, options), token
 

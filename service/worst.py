@@ -56,15 +56,17 @@ def shown_pair(
     candidate: Mapping[str, Array],
     found: Mapping[str, OutputDifference],
     inputs: Mapping[str, Array] | None,
+    values: bool = True,
 ) -> dict[str, Any]:
-    """What is kept of a pair: the start of each compared output of both. `inputs` None leaves them out."""
+    """What is kept of a pair: the start of each compared output of both. `inputs` None leaves them out, without
+    `values` there are only shapes and distances."""
     outputs = {
         name: {
             "distance": shown_number(difference.distance),
             "rows": difference.rows,
             "rows_different": difference.flipped,
-            "stable": shown_array(stable[name]),
-            "candidate": shown_array(candidate[name]),
+            "stable": shown_array(stable[name], values),
+            "candidate": shown_array(candidate[name], values),
         }
         for name, difference in found.items()
     }
@@ -74,8 +76,10 @@ def shown_pair(
     return pair
 
 
-def shown_array(array: Array) -> dict[str, Any]:
+def shown_array(array: Array, values: bool = True) -> dict[str, Any]:
     """Shape and the first elements."""
+    if not values:
+        return {"shape": list(array.shape)}
     start = array.ravel()[:SHOWN_ELEMENTS].tolist()
     return {"shape": list(array.shape), "data": [_shown(element) for element in start]}
 

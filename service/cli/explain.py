@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from service.cli.rollout_text import WALKING, headline, left, step_words
+from service.cli.rollout_text import WALKING, headline, left, seen, step_words
 
 Document = dict[str, Any]
 
@@ -81,6 +81,14 @@ def _holds(found: Document) -> Iterator[str]:
             yield f"The step still waits for {', '.join(step['waits_for'])}."
         if step["approval"] and not step["approved"]:
             yield "The step asks for an approval."
+    yield from (f"{told[0].upper()}{told[1:]}." for told in seen(found))
+    for mirror in found["pairs"]:
+        if mirror["pairs"]:
+            furthest, differs = mirror["pairs"][0]["distance"], sum(bool(pair["differs"]) for pair in mirror["pairs"])
+            yield (
+                f"Of what was mirrored to {mirror['variant']}, the answer that lies furthest apart has distance "
+                f"{furthest}; {differs} of the {len(mirror['pairs'])} worst count as different."
+            )
     for one in found["checks"]:
         yield f"Check {one['name']} {VERDICTS.get(one['verdict'], one['verdict'])}: {one['reason']}."
 

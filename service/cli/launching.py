@@ -26,6 +26,7 @@ _FLAGS: Final = (
     click.option("--approval/--no-approval", default=None, help="Wait for `approve` at each step."),
     click.option("--deadline", metavar="TIME", help="A step may take this long; then what on_deadline says."),
     click.option("--share", metavar="PERCENT", help="shadow, blue-green: this much is run on the candidate too."),
+    click.option("--noise-floor", metavar="N", type=click.IntRange(0), help="shadow: first so many on stable itself."),
     click.option("--header", metavar="NAME[=VALUE]", help="cohort, blue-green: who gets the candidate."),
     click.option("--bake", metavar="TIME", help="blue-green: watched with all traffic before it is promoted."),
     click.option("--until", metavar="DATE", help="ab: when it ends, such as 2026-12-24T18:00:00Z."),
@@ -88,9 +89,9 @@ def _with_steps(made: Document, given: Document) -> Document:
         return {**made, "strategy": "canary", "canary": {"weights": weights, **wait}}
     if named is not None and named != "canary":
         raise InvalidArgument(f"--steps: strategy {named} has steps of its own; leave one of the two out")
-    other = [f"--{name}" for name in ("share", "header", "bake", "until") if given[name] is not None]
+    other = [f"--{name}" for name in ("share", "noise_floor", "header", "bake", "until") if given[name] is not None]
     if other:
-        raise InvalidArgument(f"{other[0]}: say it in --steps, {steps.STEPS_HELP}")
+        raise InvalidArgument(f"{other[0].replace('_', '-')}: say it in --steps, {steps.STEPS_HELP}")
     waits = wait or {"pause": steps.DEFAULT_PAUSE}
     return {**made, "strategy": "steps", "steps": steps.steps(given["steps"], waits)}
 
@@ -99,13 +100,13 @@ def _with_options(made: Document, given: Document) -> Document:
     strategy = str(made.get("strategy", "steps" if "steps" in made else "canary"))
     shown = steps.header(given["header"]) if given["header"] is not None else {}
     share = {"shadow" if strategy == "blue-green" else "share": given["share"]} if given["share"] is not None else {}
-    single = {name: given[name] for name in (*WAITS, "bake", "until") if given[name] is not None}
+    single = {name: given[name] for name in (*WAITS, "noise_floor", "bake", "until") if given[name] is not None}
     options = {**shown, **share, **single}
     if not options:
         return made
     if strategy not in ("canary", "blue-green", "ab", "shadow", "cohort"):
         flag = next((name for name in ("header", "share", *single) if given[name] is not None), "pause")
-        raise InvalidArgument(f"--{flag}: strategy {strategy} has no place for it")
+        raise InvalidArgument(f"--{flag.replace('_', '-')}: strategy {strategy} has no place for it")
     return {**made, strategy: {**made.get(strategy, {}), **options}}
 
 

@@ -12,6 +12,7 @@ Row = tuple[object, ...]
 
 VARIANTS: Final = ["VARIANT", ">VERSION", "ROLE", ">WANTED %", ">MEASURED %", ">REQUESTS"]
 CHECKS: Final = ["CHECK", "VERDICT", "WHY"]
+PAIRS: Final = ["MIRROR", "REQUEST", "OUTPUT", ">DISTANCE", ">ROWS", "STABLE", "MIRRORED"]
 HISTORY: Final = [">ID", "AT", "WHO", "WHAT", "STEP", "WEIGHTS %", "WHY"]
 LIST: Final = ["ROLLOUT", "STRATEGY", "TO", "PHASE", "STEP", "STARTED", "WHO", "WHY"]
 
@@ -150,6 +151,60 @@ def lines(found: Document) -> Iterator[str]:
         yield f"contract {found['contract']['kind']}: {'; '.join(found['contract']['differences'])}"
     if found["winner"] and len(found["to"]) > 1:
         yield f"promoted: {found['winner']}"
+    yield from seen(found)
+
+
+def seen(found: Document) -> Iterator[str]:
+    """What was seen of stable beside itself, what the candidate may have and has had, and what workers say."""
+    floor = found["noise_floor"]
+    if floor and floor["requests"]:
+        yield (
+            f"noise floor: {100 * floor['flip_rate']:.3g} % of stable's own answers differ "
+            f"({floor['flipped']} of {floor['requests']} requests that were run on it twice)"
+        )
+    exposure = found["exposure"]
+    if exposure:
+        used = [f"{one['used']} of {one['allowed']} {name}" for name, one in exposure["limits"].items()]
+        lifted = " (no longer limited: the checks of a step have passed)" if exposure["lifted"] else ""
+        yield f"exposure used: {', '.join(used)}{lifted}"
+    for told in found["notices"]:
+        yield f"note: {told}"
+
+
+def pair_rows(mirrors: list[Document]) -> list[Row]:
+    """A row each output of each pair, the worst pair first."""
+    return [
+        (
+            mirror["variant"],
+            pair.get("body", ""),
+            name,
+            _distance(one["distance"]),
+            f"{one['rows_different']}/{one['rows']}",
+            _values(one["stable"]),
+            _values(one["candidate"]),
+        )
+        for mirror in mirrors
+        for pair in mirror["pairs"]
+        for name, one in pair.get("outputs", {"(too large)": _NOTHING}).items()
+    ]
+
+
+SHOWN_VALUES: Final = 4
+_NOTHING: Final[Document] = {"distance": "", "rows_different": "", "rows": "", "stable": {}, "candidate": {}}
+
+
+def _distance(distance: float | str) -> str:
+    """JSON has no infinities, so they come as text."""
+    return distance if isinstance(distance, str) else f"{distance:.4g}"
+
+
+def _values(shown: Document) -> str:
+    """The first of what was answered; only the shape where the values are not kept."""
+    data = shown.get("data")
+    if data is None:
+        return "x".join(map(str, shown.get("shape", ())))
+    first = ", ".join(f"{one:.4g}" if isinstance(one, float) else str(one) for one in data[:SHOWN_VALUES])
+    return first + (", ..." if len(data) > SHOWN_VALUES else "")
 
 
 def moment(text: str) -> str:

@@ -86,6 +86,9 @@ def status(asked: options.Asked, model: str, identity: str | None) -> None:
     if found["checks"]:
         output.say("")
         output.table(rollout_text.CHECKS, rollout_text.check_rows(found), empty="")
+    if found["pairs"]:
+        output.say("\nthe answers to mirrored requests that lie furthest apart (`serin rollout pairs` has more):")
+        output.table(rollout_text.PAIRS, rollout_text.pair_rows(found["pairs"]), empty="")
 
 
 @rollout.command("explain")
@@ -126,6 +129,23 @@ def history(asked: options.Asked, model: str, identity: str | None) -> None:
         output.emit(events)
         return
     output.table(rollout_text.HISTORY, rollout_text.event_rows(events), empty="Nothing has happened yet.")
+
+
+@rollout.command("pairs")
+@click.argument("model")
+@identity
+@options.gateway
+def pairs(asked: options.Asked, model: str, identity: str | None) -> None:
+    """Show the answers to mirrored requests that lie furthest apart; what is kept of them the document's `pairs` say.
+
+    REQUEST is the hash of its body; --json has inputs and more values, where they are kept.
+    """
+    with asked.connect() as client:
+        found = client.rollout_pairs(identity or client.rollout(model)["id"])["mirrors"]
+    if asked.as_json:
+        output.emit(found)
+        return
+    output.table(rollout_text.PAIRS, rollout_text.pair_rows(found), empty="No mirrored request was answered apart.")
 
 
 @rollout.command("watch")

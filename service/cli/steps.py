@@ -26,8 +26,9 @@ DEFAULT_PAUSE: Final = "5m"
 def steps(text: str, wait: Document) -> list[Document]:
     """`shadow 2000 requests, 1%, 5% 10m` as the steps of a document; `wait` is what a weight waits that says nothing.
 
-    A step is one of `N%`, `shadow [N%]`, `cohort HEADER[=VALUE]`, `preview [HEADER[=VALUE]]`, `switch`, `share`,
-    `pause`; what it waits for comes after it: a time, `N requests`, `approval`. `unchecked`: whatever the checks say.
+    A step is one of `N%`, `noise [N%]`, `shadow [N%]`, `cohort HEADER[=VALUE]`, `preview [HEADER[=VALUE]]`, `switch`,
+    `share`, `pause`; what it waits for comes after it: a time, `N requests`, `approval`. `unchecked`: whatever the
+    checks say.
     """
     items = [item.strip() for item in text.split(",")]
     return [_with_wait(_step(item), wait) for item in items]
@@ -114,9 +115,9 @@ def _amount(word: str, words: Words) -> Document | None:
     return None
 
 
-def _shadow(words: Words) -> Document:
+def _share(words: Words) -> int | float:
     counts = words[1:2] in (["requests"], ["request"])
-    return {"shadow": _percent(words.pop(0)) if words and PERCENT.match(words[0]) and not counts else 100}
+    return _percent(words.pop(0)) if words and PERCENT.match(words[0]) and not counts else 100
 
 
 def _cohort(words: Words) -> Document:
@@ -131,7 +132,8 @@ def _preview(words: Words) -> Document:
 
 
 _KNOWN: Final[Mapping[str, Callable[[Words], Document]]] = {
-    "shadow": _shadow,
+    "noise": lambda words: {"noise_floor": _share(words)},
+    "shadow": lambda words: {"shadow": _share(words)},
     "cohort": _cohort,
     "preview": _preview,
     "switch": lambda words: {"switch": True},

@@ -32,7 +32,7 @@ def admin() -> list[Operation]:
     """The routes of the admin port without those between Serin's own processes."""
     unused: Any = None
     pilot: Any = SimpleNamespace(controller=None)
-    options = ApiOptions(token="unused", parts=(rollout_router(Desk(pilot, unused)),))
+    options = ApiOptions(token="unused", parts=(rollout_router(Desk(pilot, unused, unused)),))
     return _operations(create_app(unused, options), "/api/v1/openapi.json")
 
 

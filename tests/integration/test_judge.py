@@ -52,8 +52,8 @@ class Counted:
             series.assigned(How.SPLIT_DRAWN)
             series.observe(Outcome.OK, 500_000, (1, 0, 1, 1), (0,))
 
-    def mirrored(self, same: int, different: int, epoch: int = 4) -> None:
-        series = mirror_series(self.recorder, MirrorName("digits", 2, "2", epoch), [("label", "exact")], 0)
+    def mirrored(self, same: int, different: int, epoch: int = 4, to: tuple[int, str] = (2, "2")) -> None:
+        series = mirror_series(self.recorder, MirrorName("digits", *to, epoch), [("label", "exact")], 0)
         for flipped in [0] * same + [1] * different:
             series.given()
             series.ended(Outcome.OK, 500_000)
@@ -159,6 +159,26 @@ async def test_what_a_shadow_step_has_shown_holds_where_nothing_is_mirrored_any_
     assert later.verdicts[0].reason.startswith("in step 2: shadow_flip_rate 0.02")
     nobody = await judge(counted).assess(ask(flips, step=2, route=replace(ROUTE, epoch=5)))
     assert nobody.verdicts[0].kind is NO_DATA
+
+
+async def test_a_flip_rate_is_held_against_what_stable_gave_beside_itself(counted: Counted) -> None:
+    flips = Check("flips", metric="shadow_flip_rate", maximum=0.02, compare=Compare.DIFFERENCE, interval_seconds=0.0)
+    floor = replace(ROUTE, mirrors=(Mirror(1, variant="noise-floor", against="1"),))
+    counted.mirrored(95, 5, to=(1, "noise-floor"))
+    court = judge(counted)
+    first = await court.assess(ask(route=floor))
+    assert first.mirrored == 100
+    shadow = replace(ROUTE, mirrors=(Mirror(2, variant="2", against="1"),))
+    begun = await court.assess(ask(flips, memory=first.memory, step=2, route=shadow))
+    counted.mirrored(94, 6)
+    said = await court.assess(ask(flips, memory=begun.memory, step=2, route=shadow))
+    assert said.verdicts[0].kind is PASS
+    assert said.verdicts[0].numbers["stable"] == 0.05
+    counted.mirrored(0, 20)
+    worse = await court.assess(ask(flips, memory=said.memory, step=2, route=shadow))
+    assert worse.verdicts[0].kind is FAIL
+    nobody = await judge(counted).assess(ask(flips, step=2, route=shadow))
+    assert (nobody.verdicts[0].kind, nobody.verdicts[0].reason) == (NO_DATA, "stable: the noise floor was not measured")
 
 
 async def test_a_mirrored_candidate_without_weight_is_judged_by_its_mirrored_requests(counted: Counted) -> None:

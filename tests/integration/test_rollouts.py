@@ -130,7 +130,7 @@ async def a_rig(
     await controller.start()
     scripted = assessor or Scripted()
     pilot = Pilot(controller, lambda: Now("boot", seconds[0], wall[0]), scripted, 0.02)
-    parts = (rollout_router(Desk(pilot, store)),)
+    parts = (rollout_router(Desk(pilot, store, state)),)
     app = create_app(controller, ApiOptions(TOKEN, "1", LOOPBACK_HOSTS, parts=parts))
     try:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=URL, timeout=30) as http:

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from router.advance import Acked, Command, Compared, Ready, Refused, Superseded, Tick, Trouble, advance
-from router.assessor import Contract, ContractKind
+from router.advance import Acked, Assessed, Command, Compared, Ready, Refused, Superseded, Tick, Trouble, advance
+from router.assessor import Assessment, Contract, ContractKind
 from router.commands import Match
 from router.errors import Conflict, FailedPrecondition, NotFound
 from router.history import Who
@@ -189,6 +189,32 @@ def test_an_approval_is_asked_for_and_given_by_name() -> None:
     known = moved(known, Tick(), later(30))
     assert of(known).phase is Phase.WAITING_APPROVAL, "one approval is for one step"
     assert of(moved(known, command(Move.REJECT), later(31))).phase is Phase.ABORTING
+
+
+def test_who_approves_too_early_hears_what_is_still_missing() -> None:
+    checks = [{"name": "c0", "metric": "error_rate", "max": 0.05}]
+    known = walking(canary={"weights": [1], "pause": "10s", "requests": 50, "approval": True}, checks=checks)
+    known = moved(known, assessed(of(known), VerdictKind.NO_DATA, v2=20), later(4))
+    with pytest.raises(
+        IllegalTransition, match=r"waits for 6 s of 10 s, 30 of 50 requests, the checks to pass \(no_data"
+    ):
+        moved(known, command(Move.APPROVE), later(4))
+    plain = walking(canary={"weights": [1], "pause": "10s"})
+    with pytest.raises(IllegalTransition) as told:
+        moved(plain, command(Move.APPROVE), later(4))
+    assert "Before it can be approved" not in str(told.value), "this step asks for no approval"
+
+
+def test_a_noise_floor_step_runs_requests_on_stable_itself_and_what_it_gave_is_told() -> None:
+    steps = [{"noise_floor": 50, "requests": 100}, {"shadow": 100, "requests": 10}]
+    known = walking(steps=steps, canary=None, pairs={"most": 2, "inputs": True, "values": False})
+    [mirror] = route_of(of(known)).mirrors
+    assert (mirror.version, mirror.against, mirror.variant, mirror.share_ppm) == (1, "1", "noise-floor", 500_000)
+    assert (mirror.worst, mirror.keep_inputs, mirror.keep_values) == (2, True, False)
+    said = Assessment((), {}, 100, {"noise-floor": {"requests": 100, "flipped": 3}})
+    known = moved(known, Assessed(of(known).id, 0, said))
+    assert [mirror.variant for mirror in route_of(of(known)).mirrors] == ["2"]
+    assert rollout_document(of(known), None, START)["noise_floor"] == {"requests": 100, "flipped": 3, "flip_rate": 0.03}
 
 
 @pytest.mark.parametrize(

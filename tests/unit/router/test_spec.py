@@ -57,6 +57,10 @@ def test_a_reason_does_not_make_another_rollout() -> None:
     assert parse_spec({**CANARY, "reason": "a"}).document == parse_spec({**CANARY, "reason": "b"}).document
 
 
+FLIPS: dict[str, Any] = {"name": "flips", "metric": "shadow_flip_rate", "max": 0.1}
+ABOVE: dict[str, Any] = {**FLIPS, "compare": "difference"}
+
+
 def test_a_canary_checks_errors_and_falls_back_unless_told_otherwise() -> None:
     spec = parse_spec(CANARY)
     assert [(check.metric, check.maximum) for check in spec.checks] == [("error_rate", 0.05)]
@@ -64,6 +68,30 @@ def test_a_canary_checks_errors_and_falls_back_unless_told_otherwise() -> None:
     assert spec.limits.on_deadline is OnDeadline.ABORT
     bare = parse_spec({**CANARY, "checks": [], "fallback": {"enabled": False}})
     assert (bare.checks, bare.fallback) == ((), None)
+
+
+@pytest.mark.parametrize(
+    ("more", "seconds"),
+    [
+        ({}, 0.0),
+        ({"tolerate": 3}, 10.0),
+        ({"interval": "30s"}, 30.0),
+        ({"kind": "hook", "source": "ops", "metric": "", "max": None}, 10.0),
+        ({"source": "prom", "query": "up", "metric": ""}, 10.0),
+    ],
+)
+def test_own_counts_are_looked_at_each_tick_unless_failures_are_counted(more: dict[str, Any], seconds: float) -> None:
+    check = {"name": "x", "metric": "error_rate", "max": 0.1, **more}
+    [found] = parse_spec({**CANARY, "checks": [{k: v for k, v in check.items() if v not in ("", None)}]}).checks
+    assert found.interval_seconds == seconds
+
+
+def test_a_shadow_may_measure_stable_against_itself_first() -> None:
+    flips = {"name": "flips", "metric": "shadow_flip_rate", "compare": "difference", "max": 0.01}
+    asked = {**CANARY, "strategy": "shadow", "shadow": {"share": 10, "noise_floor": 200}, "checks": [flips]}
+    floor, shadow = parse_spec({**asked, "pairs": {"most": 3, "inputs": True, "values": False}}).steps
+    assert (floor.kind, floor.share_ppm, floor.wait.requests, floor.checked) == (StepKind.NOISE, 100_000, 200, False)
+    assert (shadow.kind, shadow.share_ppm, shadow.wait.requests) == (StepKind.SHADOW, 100_000, 1000)
 
 
 def test_a_list_of_steps_is_taken_as_it_is_written() -> None:
@@ -115,6 +143,14 @@ def test_a_list_of_steps_is_taken_as_it_is_written() -> None:
         ({"checks": [{"name": "x", "kind": "sequential"}]}, "checks[0].kind: sequential"),
         ({"checks": [{"name": "x", "metric": "requests", "min": 1}] * 2}, "checks: uses a name twice"),
         ({"strategy": "instant", "checks": [{"name": "x", "metric": "error_rate", "max": 1}]}, "checks: this rollout"),
+        ({"pairs": {"most": 5}}, "pairs: no step"),
+        ({"strategy": "shadow", "pairs": {"most": 500}, "shadow": {}}, "pairs.most: "),
+        ({"steps": [{"noise_floor": 50}]}, "steps[0].requests: required by `noise_floor`"),
+        ({"steps": [{"noise_floor": 50, "requests": 9, "weight": 1}]}, "steps[0]: weight and noise_floor exclude"),
+        ({"steps": [{"noise_floor": 5, "requests": 9}], "checks": [FLIPS]}, "checks[0].metric: no step"),
+        ({"strategy": "shadow", "checks": [ABOVE]}, "checks[0].compare: needs the noise floor"),
+        ({"strategy": "shadow", "shadow": {"noise_floor": 9}, "checks": [ABOVE]}, "checks[0].min_requests: is more"),
+        ({"strategy": "shadow", "checks": [{**ABOVE, "compare": "ratio"}]}, "checks[0].compare: only shadow_flip_rate"),
         ({"strategy": "shadow", "fallback": {"enabled": True}}, "fallback.enabled: no step"),
         ({"strategy": "shadow", "exposure": {"requests": 5}}, "exposure: needs"),
         ({"exposure": {}}, "exposure: must limit"),

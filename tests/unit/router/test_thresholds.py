@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from router.checks import Check, Compare, Tolerance
 from router.figures import Measurement, failed, no_data
-from router.strategies import Step, StepKind
+from router.strategies import Step, StepKind, Wait, noise
 from router.thresholds import (
     Failures,
     Pair,
@@ -192,5 +192,14 @@ def test_a_step_that_is_not_checked_refuses_nothing() -> None:
 
 def test_a_check_without_limits_is_refused() -> None:
     assert refusal(replace(ERRORS, maximum=None)) == "max: needs `max`, `min` or both"
-    assert "value" in (refusal(replace(DIFFERENCE, metric="shadow_flip_rate")) or "")
+    assert "value" in (refusal(replace(DIFFERENCE, metric="shadow_drop_rate")) or "")
     assert refusal(DIFFERENCE) is None
+
+
+def test_a_flip_rate_is_held_against_the_noise_floor_only_where_one_was_measured_before() -> None:
+    flips, floor = replace(DIFFERENCE, metric="shadow_flip_rate"), noise(1_000_000, Wait(requests=100))
+    shadowed = Step(StepKind.SHADOW, share_ppm=1_000_000)
+    assert refusal(flips) is None
+    assert unmeasurable(flips, (floor, shadowed), 1) is None
+    assert "comes later" in (unmeasurable(flips, (shadowed, floor), 0) or "")
+    assert "needs mirrored requests" in (unmeasurable(flips, (floor, STEPS[2]), 1) or "")

@@ -34,6 +34,25 @@ EVENT: Document = {
     "after": {"rollout": "digits-2", "phase": "progressing", "step": 1, "steps": 3, "label": "weight 1 %"}
     | {"weights_ppm": {"1": 990_000, "2": 10_000}},
 }
+PAIR: Document = {
+    "differs": True,
+    "distance": "inf",
+    "body": "00c0ffee",
+    "outputs": {
+        "label": {
+            "distance": "inf",
+            "rows": 2,
+            "rows_different": 1,
+            "stable": {"shape": [2], "data": [7, 1]},
+            "candidate": {"shape": [2]},
+        }
+    },
+}
+SEEN: Document = {
+    "notices": ["worker 0: exposure used up"],
+    "exposure": {"limits": {"requests": {"used": 40, "allowed": 40}}, "lifted": False},
+    "pairs": [{"variant": "2", "version": 2, "pairs": [PAIR, {"differs": True, "distance": 1.0, "cut": True}]}],
+}
 VERDICTS = (
     Verdict(VerdictKind.NO_DATA, "errors", "2 has 3 of at least 50 requests", {"value": 0.0, "requests": 3}),
     Verdict(VerdictKind.PASS, "slower", "latency_p99_seconds 0.9 is at most 1.5", {"value": 0.9}),
@@ -42,7 +61,7 @@ VERDICTS = (
 
 def told(rollout: Rollout) -> Document:
     document = rollout_document(rollout, None, START)
-    return {**document, "events": [EVENT], "applied": 2, "workers": 2}
+    return {**document, **SEEN, "events": [EVENT], "applied": 2, "workers": 2}
 
 
 def standing(phase: Phase, **more: Any) -> Document:
@@ -74,6 +93,9 @@ class FakeAdmin:
 
     def rollouts(self, before: int | None, limit: int, model: str | None) -> Document:
         return {"rollouts": [summary_document(in_phase(Phase.PAUSED))], "next_before": None}
+
+    def rollout_pairs(self, identity: str) -> Document:
+        return {"mirrors": SEEN["pairs"]}
 
     def rollout_schema(self) -> Document:
         return {"title": "Serin rollout"}
@@ -107,6 +129,7 @@ WORDS = [
     ["rollout", "status", "digits"],
     ["rollout", "status", "digits", "--id", "digits-2"],
     ["rollout", "explain", "digits"],
+    ["rollout", "pairs", "digits"],
     ["rollout", "history", "digits"],
     ["rollout", "list"],
     ["rollout", "schema"],
@@ -120,7 +143,7 @@ def test_every_word_says_something_to_people_and_json_to_programs(
 ) -> None:
     assert run(words) == 0
     text = capsys.readouterr().out
-    assert "digits" in text or words[1] in ("schema", "history")
+    assert "digits" in text or words[1] in ("schema", "history", "pairs")
     assert "\x1b" not in text
     assert run([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
@@ -222,6 +245,10 @@ def sent(*words: str) -> Document:
     [
         ("--to 2", {"to": 2}),
         ("--to champion --from 1", {"to": "champion", "from": 1}),
+        (
+            "--to 2 --strategy shadow --noise-floor 500",
+            {"strategy": "shadow", "shadow": {"noise_floor": 500}},
+        ),
         ("--to 2 --steps 1,5,25", {"strategy": "canary", "canary": {"weights": [1, 5, 25]}}),
         (
             "--to 2 --steps 1,12.5% --pause 10m --requests 500 --approval",
@@ -366,6 +393,26 @@ def test_a_time_that_is_none_is_wrong_usage(word: str) -> None:
 # What people read
 
 
+@pytest.mark.parametrize("word", ["status", "explain"])
+def test_what_workers_say_what_is_used_up_and_the_worst_pair_are_told(
+    word: str, admin: FakeAdmin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    admin.found = {**admin.found, "noise_floor": {"requests": 500, "flipped": 4, "flip_rate": 0.008}}
+    assert run(["rollout", word, "digits"]) == 0
+    text = capsys.readouterr().out
+    assert "worker 0: exposure used up" in text
+    assert "40 of 40 requests" in text
+    assert "0.8 % of stable's own answers differ (4 of 500 requests" in text
+    assert "inf" in text
+
+
+def test_a_pair_is_shown_by_what_was_kept_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["rollout", "pairs", "digits"]) == 0
+    whole, bare = capsys.readouterr().out.splitlines()[1:]
+    assert whole.split() == ["2", "00c0ffee", "label", "inf", "1/2", "7,", "1", "2"]
+    assert bare.split() == ["2", "(too", "large)", "/"]
+
+
 @pytest.mark.parametrize("phase", Phase)
 def test_a_rollout_explains_itself_in_every_phase(phase: Phase) -> None:
     text = "\n".join(sentences(standing(phase)))
@@ -413,10 +460,19 @@ def test_an_event_of_a_rollout_is_brief_in_the_list_of_events() -> None:
     assert rollout_text.brief({"variants": []}) is None
 
 
+def test_the_noise_floor_is_a_step_of_its_own() -> None:
+    found = steps.steps("noise 500 requests, noise 20% 10 requests, shadow 50% 10 requests", {})
+    assert found == [
+        {"noise_floor": 100, "requests": 500},
+        {"noise_floor": 20, "requests": 10},
+        {"shadow": 50, "requests": 10},
+    ]
+
+
 def test_what_a_document_is_made_of_is_not_changed() -> None:
     base: Document = {"to": 2, "canary": {"weights": [1]}}
     given = dict.fromkeys(("source", "strategy", "steps", "pause", "requests", "approval", "deadline", "share"))
-    more = dict.fromkeys(("header", "bake", "until", "max_duration", "rollback_window", "contract"))
+    more = dict.fromkeys(("noise_floor", "header", "bake", "until", "max_duration", "rollback_window", "contract"))
     launching.document(base, {**given, **more, "to": (), "checks": (), "no_checks": False, "pause": "3s"})
     assert base == {"to": 2, "canary": {"weights": [1]}}
 

@@ -41,6 +41,20 @@ def test_kept_pairs_can_be_taken_up_again():
     assert again.documents()[0]["distance"] == "inf"
 
 
+def test_a_pair_without_values_says_how_far_apart_and_shows_no_number():
+    stable, found = {"y": np.arange(3.0)}, {"y": OutputDifference(3, 1, 2.5)}
+    pair = shown_pair(stable, stable, found, None, values=False)
+
+    shown = {"shape": [3]}
+    assert pair["outputs"]["y"] == {
+        "distance": 2.5,
+        "rows": 3,
+        "rows_different": 1,
+        "stable": shown,
+        "candidate": shown,
+    }
+
+
 def test_a_pair_shows_the_start_of_both_answers_and_inputs_only_when_given():
     stable = {"y": np.arange(100.0).reshape(1, 100), "z": np.array([1])}
     candidate = {"y": np.full((1, 100), np.nan)}
