@@ -24,8 +24,10 @@ from router.telemetry import How, Outcome, Recorder, SeriesName, VariantSeries
 from service.protocol.check import bind
 from service.protocol.codec import decode, encode
 from service.protocol.messages import InferRequest, InferResponse, OutputTensor
-from service.runtime.manifest import parse_manifest
+from service.protocol.tensors import Signature
+from service.runtime.manifest import Manifest, parse_manifest
 from service.runtime.session import Session, SessionOptions
+from service.sampling import Rate, Sampler
 from service.watch import OutputMeaning, Watch, compile_watch
 
 PASSES = 9
@@ -74,7 +76,8 @@ def stages(folder: Path, *, passes: int = PASSES, pass_micros: float = PASS_MICR
     subject = Subject.of(MODEL)
     segment = Segment.open(folder, 0)
     try:
-        calls = {**subject.wire(), **subject.answer(Recorder(segment)), **_choices()}
+        recorder = Recorder(segment)
+        calls = {**subject.wire(), **subject.answer(recorder), **_choices(), **subject.sampling(recorder)}
         found = measure(calls, passes=passes, pass_micros=pass_micros)
     finally:
         segment.close()
@@ -95,6 +98,7 @@ class Subject:
     """One request to one model, at every stage of its way."""
 
     session: Session
+    manifest: Manifest
     watch: Watch
     json_body: bytes
     binary_body: bytes
@@ -104,12 +108,16 @@ class Subject:
     def of(cls, model: str) -> "Subject":
         folder, given = SAMPLES / model, input_of(model)
         session = Session(str(folder / "1" / "model.onnx"), SessionOptions())
-        meanings = parse_manifest((folder / "model.toml").read_bytes()).meanings()
-        told = [OutputMeaning(one.name, one.kind, one.labels, one.edges) for one in meanings]
+        manifest = parse_manifest((folder / "model.toml").read_bytes())
+        told = [OutputMeaning(one.name, one.kind, one.labels, one.edges) for one in manifest.meanings()]
         binary = _body(binary_request(Target(model), given, 0))
         length = binary.index(b'"binary_data_output"') + len(b'"binary_data_output":true}}')
         watch = compile_watch(told, session.signature)
-        return cls(session, watch, _body(json_request(Target(model), given, 0)), binary, length)
+        return cls(session, manifest, watch, _body(json_request(Target(model), given, 0)), binary, length)
+
+    @property
+    def signature(self) -> Signature:
+        return self.session.signature
 
     def wire(self) -> dict[str, Call]:
         """From bytes to arrays, and the model."""
@@ -141,6 +149,45 @@ class Subject:
             "encode JSON": lambda: encode(response, request),
             "encode binary": lambda: encode(response, binary),
         }
+
+    def sampling(self, recorder: Recorder) -> dict[str, Call]:
+        """What the loop does for a request whose inputs may be looked at; the thread that counts them stands still."""
+        feeds = bind(decode(self.json_body), self.session.signature)
+        sampler, size = _Standing(recorder, 0, 1), len(self.json_body)
+        tap = sampler.tap(SeriesName(MODEL, 1, "1"), MODEL, self)
+        assert tap is not None
+        (rate,) = sampler.rates()
+
+        def offer(share: float) -> None:
+            rate.share = share
+            tap(feeds, size, _no_key)
+
+        def drawn() -> None:
+            offer(1.0)
+            sampler.forget()
+
+        return {
+            "sample, not drawn": lambda: offer(1e-12),
+            "sample, drawn": drawn,
+        }
+
+
+class _Standing(Sampler):
+    """A sampler whose thread ends at once; `forget` makes room for the next sample."""
+
+    def rates(self) -> "list[Rate]":
+        return list(self._rates.values())
+
+    def forget(self) -> None:
+        self._queue.get_nowait()
+        self._out, self._bytes_out = self._in, self._bytes_in
+
+    def _work(self) -> None:
+        return None
+
+
+def _no_key() -> None:
+    return None
 
 
 def _observe(series: VariantSeries, cells: tuple[int, ...]) -> None:

@@ -34,6 +34,8 @@ class Recipe:
 class Sample:
     """One model: where its rows come from, and its versions in order, the first being version 1.
 
+    `watched`: the columns that are looked at for drift, `categories` those of them that are no numbers.
+
     A sample with `labels` classifies (outputs `label` and `probabilities`), one without has one number, `value_name`.
     """
 
@@ -43,6 +45,8 @@ class Sample:
     recipes: tuple[Recipe, ...]
     labels: tuple[str, ...] = ()
     value_name: str = ""
+    watched: tuple[int, ...] = ()
+    categories: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ SAMPLES = (
             Recipe("worse on purpose: exported without its scaler", digits_standardised, without_scaler),
         ),
         labels=tuple("0123456789"),
+        watched=tuple(range(24, 32)),  # the fourth of the eight rows of pixels
     ),
     Sample(
         "breast-cancer",
@@ -111,6 +116,7 @@ SAMPLES = (
             Recipe("logistic regression on all thirty columns", tumour_all),
         ),
         labels=("malignant", "benign"),
+        watched=tuple(range(10)),  # the means
     ),
     Sample(
         "diabetes",
@@ -121,6 +127,8 @@ SAMPLES = (
             Recipe("gradient boosted trees on all ten columns", diabetes_trees),
         ),
         value_name="progression",
+        watched=tuple(range(10)),
+        categories=(1,),  # sex
     ),
 )
 

@@ -117,6 +117,34 @@ def histogram(values: Array) -> dict[str, list[Any]]:
     return {"edges": edges, "counts": count_between(values, edges)}
 
 
+def features(sample: Sample, rows: Rows) -> dict[str, dict[str, Any]]:
+    """What each watched column looks like on the training rows; a column that never changes says nothing."""
+    found = {}
+    for column in sample.watched:
+        values, place = rows.train_x[:, column], {"input": sample.input_name, "column": column}
+        if column in sample.categories:
+            found[rows.columns[column]] = place | categories(values)
+        elif values.min() < values.max():
+            spread = {"range": [plain(values.min()), plain(values.max())]}
+            inner = [edge for edge in decile_edges(values) if edge < values.max()]
+            bins = {"edges": inner, "counts": count_between(values, inner)}
+            found[rows.columns[column]] = place | bins | spread
+    return found
+
+
+def categories(values: Array) -> dict[str, list[Any]]:
+    """Each value with its count, and none that is another."""
+    names, counts = np.unique(values, return_counts=True)
+    return {"categories": [str(plain(name)) for name in names], "counts": [*map(int, counts), 0]}
+
+
+def features_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    return "\n".join(
+        f"[features.{json.dumps(name)}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+        for name, table in tables.items()
+    )
+
+
 def reference_toml(tables: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
     return "\n".join(
         f"[reference.{output}]\n" + "".join(f"{key} = {json.dumps(numbers)}\n" for key, numbers in table.items())
@@ -200,7 +228,8 @@ def make_sample(sample: Sample, home: Path) -> None:
     cases = [golden_case(sample, rows.test_x, answers, group) for group in (picked[:1], picked)]
     (home / "heldout.json").write_text(held_out(sample, rows))
     (home / "golden.json").write_text("".join(('{"cases": [\n', ",\n".join(map(json.dumps, cases)), "\n]}\n")))
-    replace_after(home / "model.toml", TOML_MARK, reference_toml(reference(sample, rows)))
+    written = (reference_toml(reference(sample, rows)), features_toml(features(sample, rows)))
+    replace_after(home / "model.toml", TOML_MARK, "\n".join(written))
 
 
 def replace_after(path: Path, mark: str, text: str) -> None:

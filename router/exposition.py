@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from router import telemetry
 from router.exposures import ExposureUse
+from router.inputs import INPUTS, QUALITY, input_counts
 from router.layout import ASSIGNED, OUTCOME, REJECTED, RESTARTS, WORKER, How, Outcome
 from router.metrics import METRICS, VARIANT_LABELS, Labels, Sample
 from router.mirrors import DIFFERENCE_EDGES, MIRROR, counts_of
@@ -138,6 +139,8 @@ class Exposition(Collector):
                 _add_predictions(sums, copy)
             elif copy.spec.kind == MIRROR:
                 _add_mirror(sums, copy)
+            elif copy.spec.kind == INPUTS:
+                _add_inputs(sums, copy)
             elif copy.spec.kind == WORKER:
                 _add_worker(sums, copy)
         for copy in copies:
@@ -241,6 +244,17 @@ def _add_mirror(sums: _Sums, copy: BlockCopy) -> None:
             sums.add_histogram("serin_mirror_difference", of_output, _Histogram.of(DIFFERENCE_EDGES, found.differences))
 
 
+def _add_inputs(sums: _Sums, copy: BlockCopy) -> None:
+    labels, (counts,) = labels_of(copy, *VARIANT_LABELS), input_counts([copy])
+    if counts.features:
+        sums.add("serin_inputs_sampled_total", labels, counts.taken)
+    for reason, count in counts.dropped.items():
+        sums.add("serin_inputs_dropped_total", (*labels, reason), count)
+    for found in counts.features:
+        for quality, count in zip(QUALITY, found.quality, strict=True):
+            _add_used(sums, "serin_input_values_total", (*labels, _clean(found.feature.name), quality), count)
+
+
 def _add_gauges(sums: _Sums, copy: BlockCopy) -> None:
     labels, state = labels_of(copy, "model", "version"), copy.family("state")[0]
     if 0 < state < len(STATES):
@@ -265,7 +279,7 @@ def _add_extra(sums: _Sums, extra: Extra) -> None:
 
 def _add_shares(sums: _Sums, weights: Sequence[RouteWeight], copies: Sequence[BlockCopy]) -> None:
     counts: dict[tuple[str, int], Values] = defaultdict(lambda: defaultdict(float))
-    for epoch, blocks in by_epoch(copies).items():
+    for epoch, blocks in by_epoch(copy for copy in copies if copy.spec.kind == telemetry.VARIANT).items():
         for copy in blocks:
             labels, assigned = labels_of(copy, *VARIANT_LABELS), copy.family(ASSIGNED)
             counts[labels[0], epoch][labels] += assigned[How.SPLIT_KEYED] + assigned[How.SPLIT_DRAWN]

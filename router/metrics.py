@@ -49,6 +49,15 @@ METRICS = (
         "serin_predictions_nonfinite_total", "counter", "Rows whose prediction was NaN or infinite.",
         (*_VARIANT, "output"),
     ),
+    MetricName("serin_inputs_sampled_total", "counter", "Requests of which inputs were looked at.", _VARIANT),
+    MetricName(
+        "serin_inputs_dropped_total", "counter", "Requests that were sampled and left out, by reason.",
+        (*_VARIANT, "reason"),
+    ),
+    MetricName(
+        "serin_input_values_total", "counter", "Sampled values of declared features, by what is wrong with them (ok:"
+        " nothing).", (*_VARIANT, "feature", "quality"),
+    ),
     MetricName(
         "serin_served_instead_total", "counter", "Requests that a variant was given in the place of another, by why and"
         " by how they ended there. Reason is budget or exposure where the other was not tried; otherwise the other has"

@@ -24,6 +24,10 @@ OUTCOME_OF_KIND: Mapping[Kind, Outcome] = {
 """How a request that failed after its assignment is booked; every other kind is an error of the version."""
 
 
+Tap = Callable[[Mapping[str, Array], int, Callable[[], bytes | None]], None]
+"""Takes the inputs of a request to be sampled: (inputs, bytes of the request, how to find its routing key)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What the front end knows of a request beside its tensors. Times are `perf_counter_ns`."""
@@ -42,7 +46,8 @@ class Assignment:
     """One request that has been given to a version; closed exactly once, with what became of it.
 
     `reason`: why it is no longer with the version that it was first given to ("" while it is); that one's booking was
-    closed by then, and this one counts elsewhere. `outcome`: what it is when nothing fails.
+    closed by then, and this one counts elsewhere. `outcome`: what it is when nothing fails. `tap`: takes its inputs,
+    once, for the version that it was first given to.
     """
 
     model: str
@@ -61,6 +66,7 @@ class Assignment:
     reason: str = ""
     outcome: Outcome = Outcome.OK
     guards: "Guarding | None" = None
+    tap: Tap | None = None
 
     def close(self, outcome: Outcome) -> None:
         """Book the request. The total ends with the result (or the failure); encoding is a phase of its own."""

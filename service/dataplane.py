@@ -12,7 +12,7 @@ from router.errors import InvalidArgument, NotFound, Unavailable
 from router.routes import Route, RouteTable, Variant, resolve
 from router.split import choose
 from router.telemetry import How, Recorder, SeriesName, VariantSeries
-from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call
+from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call, Tap
 from service.guards import Guards
 from service.protocol.check import bind
 from service.protocol.messages import InferRequest, InferResponse, OutputTensor, Parameter
@@ -26,6 +26,8 @@ OFF_LOOP_BYTES = 64 * 1024
 """JSON data longer than this is parsed away from the loop: at about 10 ns a byte it would hold it up for long."""
 
 Guard = Callable[[Route, Guards | None], Guards | None]
+Taps = Callable[[SeriesName, str, Loaded], Tap | None]
+Bound = tuple[Loaded | None, VariantSeries, Tap | None]
 
 
 def unguarded(_route: Route, _before: Guards | None) -> None:
@@ -40,7 +42,7 @@ class BoundRoute:
     key_header: bytes | None
     key_cookie: bytes | None
     rules: tuple[tuple[bytes, bytes | None, Variant], ...]
-    series: dict[tuple[str, int, bool], tuple[Loaded | None, VariantSeries]] = field(default_factory=dict)
+    series: dict[tuple[str, int, bool], Bound] = field(default_factory=dict)
     guards: Guards | None = None
 
     @classmethod
@@ -58,13 +60,14 @@ class Dataplane:
     """Serves requests by the table it holds. All but `infer` is synchronous, so a swap is never seen half.
 
     `guard` makes what a route wants beside its split (fallback, mirrors, exposure) from what the route had before: None
-    where it wants none of it.
+    where it wants none of it. `taps` gives what takes the inputs of a variant, by name, salt of its route and version.
     """
 
-    def __init__(self, engine: Engine, recorder: Recorder, guard: Guard = unguarded) -> None:
+    def __init__(self, engine: Engine, recorder: Recorder, guard: Guard = unguarded, taps: Taps | None = None) -> None:
         self._engine = engine
         self._recorder = recorder
         self._guard = guard
+        self._taps = taps
         self._routes: dict[str, BoundRoute] = {}
         self.table = RouteTable()
         self.draining = False
@@ -91,7 +94,7 @@ class Dataplane:
             raise self._unknown(call.model)
         variant, how = self._choose(bound, call, request)
         loaded = self._engine.peek(call.model, variant.version)
-        series = self._series(bound, variant, how >= How.RULE, loaded)
+        _, series, tap = self._series(bound, variant, how >= How.RULE, loaded)
         series.assigned(how)
         now = perf_counter_ns()
         assignment = Assignment(
@@ -102,6 +105,7 @@ class Dataplane:
             series=series,
             started_ns=now,
             decode_ns=now - call.arrived_ns,
+            tap=tap,
         )
         guards = bound.guards
         if guards is not None and how is not How.VERSION:  # who names a version wants that one
@@ -128,6 +132,8 @@ class Dataplane:
                 feeds = bind(request, loaded.signature)
             else:
                 feeds = await asyncio.to_thread(bind, request, loaded.signature)
+            if assignment.tap is not None:
+                self._tap(assignment, call, request, feeds)
             names = request.output_names or loaded.output_names
             outputs = await run(loaded, assignment, call, (feeds, names))
         finally:
@@ -140,6 +146,13 @@ class Dataplane:
             assignment.series.more(more)
         tensors = [OutputTensor(name, loaded.datatypes[name], outputs[name]) for name in names]
         return InferResponse(assignment.model, str(assignment.version), tensors, request.id)
+
+    def _tap(self, assignment: Assignment, call: Call, request: InferRequest, feeds: Mapping[str, Array]) -> None:
+        """Offer the inputs to be sampled, before anything can fail and once however many versions try."""
+        tap, assignment.tap = assignment.tap, None
+        bound = self._routes.get(assignment.model)
+        if tap is not None and bound is not None:
+            tap(feeds, call.body_bytes, lambda: routing_key(bound, call.headers, request.parameters))
 
     def _choose(self, bound: BoundRoute, call: Call, request: InferRequest) -> tuple[Variant, How]:
         if call.version is not None:
@@ -162,16 +175,19 @@ class Dataplane:
         names = (variant.name for variant in bound.route.variants if variant.version == version)
         return Variant(next(names, str(version)), version, 0)
 
-    def _series(self, bound: BoundRoute, variant: Variant, direct: bool, loaded: Loaded | None) -> VariantSeries:
+    def _series(self, bound: BoundRoute, variant: Variant, direct: bool, loaded: Loaded | None) -> Bound:
         key = (variant.name, variant.version, direct)
         known = bound.series.get(key)
         if known is not None and known[0] is loaded:
-            return known[1]
+            return known
         route = bound.route
         name = SeriesName(route.model, variant.version, variant.name, route.epoch, direct)
         series = self._recorder.variant(name, loaded.watch.families if loaded else (), monotonic_ns())
-        bound.series[key] = (loaded, series)
-        return series
+        tap = None
+        if self._taps is not None and loaded is not None and not direct:
+            tap = self._taps(name, route.salt or route.model, loaded)
+        found = bound.series[key] = (loaded, series, tap)
+        return found
 
     def _bind(self, route: Route, before: BoundRoute | None) -> BoundRoute:
         bound = BoundRoute.of(route)

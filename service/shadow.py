@@ -5,8 +5,6 @@ thread runs the copy, compares its answer with the one that was given, and count
 """
 
 import logging
-import os
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from router.routes import Mirror
 from service.calls import OUTCOME_OF_KIND, Answered
 from service.diff import Judge, all_finite, compare_all
 from service.keeping import PairKeeper
+from service.priority import NICE, lower_priority
 from service.protocol.check import bind
 from service.protocol.tensors import Array
 from service.runtime.engine import Loaded
@@ -34,8 +33,6 @@ MOST_WAITING: Final = 256
 MOST_BYTES: Final = 32 * 1024 * 1024
 LONGEST_RUN_NS: Final = 30_000_000_000
 IDLE_SECONDS: Final = 2.0
-NICE: Final = 10
-"""Of the thread. Much lower, and on a busy machine it would hold up the interpreter by what it runs itself."""
 
 
 @dataclass(slots=True)
@@ -193,9 +190,3 @@ class Shadow:
         )
         if taken:
             self._keeper.changed()
-
-
-def lower_priority(nice: int) -> None:
-    """Of the thread that calls; only Linux has priorities for single threads."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)

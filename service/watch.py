@@ -149,7 +149,7 @@ def _probe(meaning: OutputMeaning, families: Sequence[WatchedFamily], start: int
 
 
 def _class_probe(name: str, labels: tuple[str, ...], start: int) -> _Probe:
-    cell_of, other = _label_cells(labels, start), start + len(labels) - 1
+    cell_of, other = label_cells(labels, start), start + len(labels) - 1
 
     def one(array: Array) -> Cells:
         return (cell_of.get(array.item(0), other),)
@@ -164,7 +164,7 @@ def _class_probe(name: str, labels: tuple[str, ...], start: int) -> _Probe:
     return _Probe(name, one, many)
 
 
-def _label_cells(labels: tuple[str, ...], start: int) -> dict[Hashable, int]:
+def label_cells(labels: tuple[str, ...], start: int) -> dict[Hashable, int]:
     """Every value that may stand for a label: its number (or place), its text, its bytes."""
     named = labels[:-1]
     numbers = [int(label) for label in named] if all(_is_integer(label) for label in named) else range(len(named))

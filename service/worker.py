@@ -37,6 +37,7 @@ from service.runtime.loading import Loader
 from service.runtime.packed import Packed
 from service.runtime.pool import SHADOW_SLOT, Pool
 from service.runtime.session import RUNTIME_VERSION, Session, SessionOptions
+from service.sampling import Sampler
 from service.settings import Settings
 from service.shadow import Shadow
 
@@ -88,7 +89,9 @@ class Worker:
             self._loader(), pool, self._states_changed, unload_wait_seconds=settings.unload_wait_seconds
         )
         self._stack.push_async_callback(self.engine.close)
-        self.dataplane = Dataplane(self.engine, self.recorder, self._guarding(segment))
+        sampler = Sampler(self.recorder, self._place.slot, settings.workers)
+        self._stack.callback(sampler.close)
+        self.dataplane = Dataplane(self.engine, self.recorder, self._guarding(segment), sampler.tap)
         self.v2 = V2(self.dataplane, _bounds(settings), self.recorder.worker().rejected)
         about = About("serin", package_version("serin"))
         self.app = create_rest(self.dataplane, self.v2, self._metrics(), about)

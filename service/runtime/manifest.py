@@ -3,11 +3,14 @@
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from router.errors import InvalidArgument
+from router.inputs import MAX_FEATURES, Feature
+from service.features import Declared
 from service.runtime.repository import MANIFEST_FILE
 from service.watch import Kind, OutputMeaning
 
@@ -15,6 +18,8 @@ Version = Annotated[int, Field(ge=1, lt=10**18)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 MAX_LABELS = 1000
 MAX_EDGES = 200
+MAX_CATEGORIES = 20
+MAX_FEATURE_EDGES = 50
 
 
 class ManifestError(InvalidArgument):
@@ -69,6 +74,42 @@ class Reference(_Part):
         return self
 
 
+class FeatureFacts(_Part):
+    """One feature that is watched for drift: where it is, and how it was distributed when the model was trained.
+
+    With `categories` it is one of these; else a number, in bins between `edges` or, without them, ten in its range.
+    """
+
+    input: str
+    column: int = Field(default=0, ge=0, lt=10**9)
+    categories: tuple[str, ...] = _tuple(MAX_CATEGORIES)
+    edges: tuple[Number, ...] = _tuple(MAX_FEATURE_EDGES)
+    counts: tuple[Annotated[int, Field(ge=0)], ...] = _tuple(MAX_CATEGORIES + 1)
+    missing: int = Field(default=0, ge=0)
+    range: tuple[Number, ...] = _tuple(2)
+
+    @model_validator(mode="after")
+    def _says_where_values_fall(self) -> "FeatureFacts":
+        if self.categories and (self.edges or self.range):
+            raise ValueError("categories have neither edges nor a range")
+        if any(later <= earlier for earlier, later in pairwise(self.edges)):
+            raise ValueError("edges must grow")
+        if self.range and (len(self.range) != 2 or self.range[0] >= self.range[1]):
+            raise ValueError("range must be [lowest, highest]")
+        if self.counts and self.categories and len(self.counts) != len(self.categories) + 1:
+            raise ValueError(f"counts must be {len(self.categories) + 1}: one each category, and the others")
+        if self.counts and not self.categories and len(self.counts) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.edges)} edges make {len(self.edges) + 1} bins, not {len(self.counts)}")
+        return self
+
+
+class DriftFacts(_Part):
+    """How inputs are watched. `critical`: features of which one alone raises the alarm of the whole model."""
+
+    per_second: int = Field(default=100, ge=0, le=10_000)
+    critical: tuple[str, ...] = _tuple(MAX_FEATURES)
+
+
 class Execution(_Part):
     """How its versions are run; what is not said follows the settings of the server."""
 
@@ -95,6 +136,8 @@ class Manifest(_Part):
     inputs: Mapping[str, InputFacts] = Field(default_factory=dict)
     outputs: Mapping[str, OutputFacts] = Field(default_factory=dict)
     reference: Mapping[str, Reference] = Field(default_factory=dict)
+    features: Mapping[str, FeatureFacts] = Field(default_factory=dict)
+    drift: DriftFacts = DriftFacts()
     execution: Execution = Execution()
     golden: Golden | None = None
 
@@ -102,6 +145,18 @@ class Manifest(_Part):
     def _default_is_loaded(self) -> "Manifest":
         if self.default_version and self.versions is not None and self.default_version not in self.versions:
             raise ValueError(f"default_version {self.default_version} is not among versions")
+        return self
+
+    @model_validator(mode="after")
+    def _features_are_known(self) -> "Manifest":
+        if len(self.features) > MAX_FEATURES:
+            raise ValueError(f"{len(self.features)} features are too many; at most {MAX_FEATURES} are watched")
+        for name in self.drift.critical:
+            if name not in self.features:
+                raise ValueError(f"drift.critical names {name!r}, and there is no [features.{name}]")
+        for name, facts in self.features.items():
+            if not (facts.categories or facts.edges or self._limits_of(facts)):
+                raise ValueError(f"features.{name} needs categories, edges or a range")
         return self
 
     def loads(self, version: int) -> bool:
@@ -116,9 +171,18 @@ class Manifest(_Part):
             if facts.kind
         )
 
+    def declared_features(self) -> tuple[Declared, ...]:
+        """The features to watch, in the order of the file."""
+        return tuple(self._declared(name, facts) for name, facts in self.features.items())
+
+    def output_references(self) -> dict[str, tuple[int, ...]]:
+        """How outputs were distributed when the model was trained, by output."""
+        return {name: facts.counts for name, facts in self.reference.items() if facts.counts}
+
     def strangers(self, inputs: set[str], outputs: set[str]) -> list[str]:
         """Keys that speak of inputs or outputs that a version does not have: worth a note, not a refusal."""
-        return [
+        lost = [f"features.{name}" for name, facts in self.features.items() if facts.input not in inputs]
+        return lost + [
             f"{part}.{name}"
             for part, names, known in (
                 ("inputs", self.inputs, inputs),
@@ -128,6 +192,28 @@ class Manifest(_Part):
             for name in names
             if name not in known
         ]
+
+    def _declared(self, name: str, facts: FeatureFacts) -> Declared:
+        limits = self._limits_of(facts)
+        edges = facts.edges
+        if not edges and not facts.categories and limits is not None:
+            low, high = limits
+            edges = tuple(low + (high - low) * step / 10 for step in range(1, 10))
+        feature = Feature(
+            name=name,
+            kind="category" if facts.categories else "number",
+            edges=edges,
+            labels=facts.categories,
+            reference=(*facts.counts, facts.missing) if facts.counts else (),
+            critical=name in self.drift.critical,
+        )
+        return Declared(feature, facts.input, facts.column, limits)
+
+    def _limits_of(self, facts: FeatureFacts) -> tuple[float, float] | None:
+        """The feature's own range, else that of its input."""
+        of_input = self.inputs[facts.input].range if facts.input in self.inputs else ()
+        found = facts.range or of_input
+        return (found[0], found[1]) if found and found[0] < found[1] else None
 
     def _labels_of(self, kind: Kind) -> tuple[str, ...]:
         return () if kind == "value" else self.labels
@@ -168,6 +254,8 @@ def _keys_beside(where: tuple[int | str, ...]) -> list[str]:
         "inputs": InputFacts,
         "outputs": OutputFacts,
         "reference": Reference,
+        "features": FeatureFacts,
+        "drift": DriftFacts,
         "execution": Execution,
         "golden": Golden,
     }

@@ -29,6 +29,7 @@ def test_the_model_toml_is_valid() -> None:
     [
         ((), manifest.Manifest),
         (("inputs", "pixels"), manifest.InputFacts),
+        (("drift",), manifest.DriftFacts),
         (("execution",), manifest.Execution),
         (("golden",), manifest.Golden),
     ],

@@ -1,5 +1,6 @@
 """The pure parts of the script that makes the sample models."""
 
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +22,17 @@ def test_the_deciles_split_the_values_into_ten_equal_bins(train: ModuleType) -> 
 
 def test_equal_deciles_become_one_edge(train: ModuleType) -> None:
     assert train.decile_edges(np.ones(50)) == [1.0]
+
+
+def test_watched_columns_are_described_and_constant_ones_left_out(train: ModuleType) -> None:
+    sample = train.Sample("coin", load=None, input_name="x", recipes=(), watched=(0, 1, 2), categories=(1,))
+    x = np.array([[step, step % 2, 7.0] for step in range(20)], np.float32)
+    rows = train.Rows(x, None, x, None, ("a b", "side", "constant"))
+    found = train.features(sample, rows)
+    assert list(found) == ["a b", "side"]
+    assert (found["a b"]["range"], sum(found["a b"]["counts"])) == ([0, 19], 20)
+    assert found["side"] == {"input": "x", "column": 1, "categories": ["0", "1"], "counts": [10, 10, 0]}
+    assert tomllib.loads(train.features_toml(found))["features"] == found
 
 
 @pytest.mark.parametrize("value", [0.1, 1 / 3, 16.0, 4254.0, 1e-9, -2.5])

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from router.counters import Segment, settle
 from router.exposition import Build, Exposition, Extra, RouteWeight, render
 from router.exposures import ExposureUse
+from router.inputs import Feature, input_series
 from router.metrics import METRICS, Sample
 from router.mirrors import MirrorName, OutputDifference, mirror_series
 from router.telemetry import How, Outcome, Recorder, SeriesName, WatchedFamily
@@ -22,6 +23,8 @@ WATCHED = (CLASSES, VALUES, TOP)
 NAME = SeriesName("digits", 2, "canary", epoch=1)
 PHASE_TIMES = (1_500, 0, 90_000, 2_500)
 WEIGHTS = (RouteWeight("digits", 1, "stable", 900_000, 1), RouteWeight("digits", 2, "canary", 100_000, 1))
+
+FROM_THE_CONTROLLER = ("serin_rollout", "serin_hook", "serin_drift", "serin_data_quality")
 
 
 class Gateway:
@@ -51,6 +54,13 @@ class Gateway:
             series.given()
             series.ended(Outcome.OK, 500_000)
             series.compared([OutputDifference(2, flipped, flipped / 2)])
+
+    def sampled(self, slot=0):
+        age = Feature("age", "number", edges=(30.0,))
+        inputs = input_series(self.worker(slot), NAME, (age,), {}, 0)
+        inputs.taken()
+        inputs.dropped("queue_full")
+        inputs.count(0, [0, 2], [0, 1], [True, True])
 
     def page(self, accept="") -> str:
         return render(self.exposition, accept)[0].decode()
@@ -214,7 +224,8 @@ def test_every_series_is_in_the_table_with_its_labels(gateway):
     served.assigned(How.SPLIT_DRAWN)
     served.observe(Outcome.OK, 500_000, PHASE_TIMES, ())
     gateway.mirrored()
-    told = [metric for metric in METRICS if metric.name.startswith(("serin_rollout", "serin_hook"))]
+    gateway.sampled()
+    told = [metric for metric in METRICS if metric.name.startswith(FROM_THE_CONTROLLER)]
     samples = tuple(Sample(metric.name, tuple(map(str, range(len(metric.labels)))), 1) for metric in told)
     gateway.extra = replace(gateway.extra, exposures=(ExposureUse("digits", "requests", 3, 10),), samples=samples)
     table = {metric.name.removesuffix("_total"): metric for metric in METRICS}
@@ -225,6 +236,15 @@ def test_every_series_is_in_the_table_with_its_labels(gateway):
         for sample in family.samples:
             assert set(sample.labels) - {"le"} == set(metric.labels)
     assert {family.name for family in families} == set(table)
+
+
+def test_sampled_inputs_of_all_workers_add_up(gateway):
+    gateway.sampled(0)
+    gateway.sampled(1)
+    assert gateway.value("serin_inputs_sampled_total", **CANARY) == 2
+    assert gateway.value("serin_inputs_dropped_total", **CANARY, reason="queue_full") == 2
+    assert gateway.value("serin_input_values_total", **CANARY, feature="age", quality="missing") == 2
+    assert gateway.value("serin_input_values_total", **CANARY, feature="age", quality="out_of_range") is None
 
 
 def test_mirrors_of_all_workers_add_up_and_are_nobodys_requests(gateway):

@@ -1,7 +1,11 @@
 """Pure."""
 
+import re
+
 import pytest
 
+from router.inputs import Feature
+from service.features import Declared
 from service.runtime.manifest import ManifestError, parse_manifest
 from service.watch import OutputMeaning
 
@@ -92,3 +96,55 @@ def test_a_mistake_is_named_with_its_key(text: bytes, complaint: str) -> None:
         parse_manifest(text)
     assert caught.value.message.startswith("model.toml")
     assert complaint in caught.value.message
+
+
+FEATURES = b"""
+[inputs.x]
+range = [0, 100]
+[features.age]
+input = "x"
+column = 3
+edges = [30, 60]
+counts = [1, 2, 3]
+missing = 4
+range = [20, 80]
+[features.sex]
+input = "x"
+categories = ["1", "2"]
+counts = [5, 6, 0]
+[features.size]
+input = "x"
+[drift]
+critical = ["age"]
+"""
+
+
+def test_features_are_declared_with_their_bins_and_reference() -> None:
+    age, sex, size = parse_manifest(FEATURES).declared_features()
+    assert age == Declared(Feature("age", "number", (30, 60), (), (1, 2, 3, 4), True), "x", 3, (20, 80))
+    assert sex == Declared(Feature("sex", "category", (), ("1", "2"), (5, 6, 0, 0)), "x", 0, (0, 100))
+    assert size.feature.edges == tuple(range(10, 100, 10))
+    assert size.feature.reference == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"[features.a]\ninput='x'", "features.a needs categories, edges or a range"),
+        (b"[features.a]\nedges=[1]", "features.a.input: Field required"),
+        (b"[features.a]\ninput='x'\nedges=[1]\ncounts=[1]", "1 edges make 2 bins, not 1"),
+        (b"[features.a]\ninput='x'\ncategories=['u']\ncounts=[1]", "counts must be 2: one each category"),
+        (b"[features.a]\ninput='x'\ncategories=['u']\nedges=[1]", "categories have neither edges nor a range"),
+        (b"[features.a]\ninput='x'\nedges=[2, 1]", "edges must grow"),
+        (b"[features.a]\ninput='x'\nrange=[2, 1]", "range must be"),
+        (b"[features.a]\ninput='x'\nedges=[1]\ncolum=1", "did you mean 'column'"),
+        (b"[drift]\ncritical=['a']", "drift.critical names 'a', and there is no"),
+    ],
+)
+def test_a_feature_that_cannot_be_watched_is_refused(text: bytes, words: str) -> None:
+    with pytest.raises(ManifestError, match=re.escape(words)):
+        parse_manifest(text)
+
+
+def test_a_feature_of_an_input_that_is_not_there_is_told() -> None:
+    assert "features.age" in parse_manifest(FEATURES).strangers({"y"}, set())
