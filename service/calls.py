@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Protocol
 
+from msgspec import Struct
+
 from router.errors import Kind
 from router.telemetry import How, Outcome, VariantSeries
 from service.protocol.json_codec import NonFinite
@@ -28,9 +30,11 @@ Tap = Callable[[Mapping[str, Array], int, Callable[[], bytes | None]], None]
 """Takes the inputs of a request to be sampled: (inputs, bytes of the request, how to find its routing key)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What the front end knows of a request beside its tensors. Times are `perf_counter_ns`."""
+class Call(Struct, frozen=True):
+    """What the front end knows of a request beside its tensors. Times are `perf_counter_ns`.
+
+    A `Struct` like all that is made for each request: a frozen dataclass of this size costs a microsecond.
+    """
 
     model: str
     version: str | None
@@ -41,8 +45,7 @@ class Call:
     body_bytes: int = 0
 
 
-@dataclass(slots=True)
-class Assignment:
+class Assignment(Struct):
     """One request that has been given to a version; closed exactly once, with what became of it.
 
     `reason`: why it is no longer with the version that it was first given to ("" while it is); that one's booking was

@@ -257,7 +257,9 @@ async def run(
     """Run inputs for the outputs asked for, and for those that are watched, so that every request is counted alike."""
     feeds, names = work
     executor = loaded.executor
-    wanted = [*names, *(name for name in loaded.watched_names if name not in names)]
+    wanted = names
+    if names is not loaded.output_names:
+        wanted = [*names, *(name for name in loaded.watched_names if name not in names)]
     try:
         ran = executor.run_inline(feeds, wanted, call.body_hash) if executor.inlines(feeds) else None
     except Interrupted:
@@ -278,6 +280,8 @@ def routing_key(bound: BoundRoute, headers: Mapping[bytes, bytes], parameters: M
         return value
     if bound.key_cookie is not None and (value := cookie_value(headers.get(b"cookie", b""), bound.key_cookie)):
         return value
+    if not parameters:
+        return None
     parameter = parameters.get(bound.route.key.parameter) if bound.route.key.parameter else None
     if parameter is None or parameter == "":
         return None

@@ -5,10 +5,12 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import random
 from time import monotonic_ns, perf_counter_ns
+
+from msgspec.structs import replace
 
 from router.errors import SerinError
 from router.layout import How, Outcome

@@ -7,7 +7,8 @@ uvicorn is pinned by version; with any other uvicorn the lane is not used. See d
 """
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Mapping
+from dataclasses import dataclass
 from time import perf_counter_ns
 from types import coroutine
 from typing import Any
@@ -18,10 +19,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from router.errors import PayloadTooLarge, RequestTimeout, SerinError
 from service.http.connection import Connection
 from service.http.replies import Arrival, Reply
-from service.http.v2 import V2, request_id_of, too_large
+from service.http.v2 import V2, request_id_of, target, too_large
 
 KNOWN_UVICORN = "0.54.0"
-CLOSE = (b"connection", b"close")
+CLOSE = b"connection: close\r\n"
+
+MOST_KNOWN_BYTES = 16 * 1024
+MOST_UNLIKE = 32
+"""A client whose heads differ again and again (an id in each) is not worth the try any more."""
 
 
 def usable() -> bool:
@@ -37,16 +42,15 @@ def lane_of(v2: V2) -> type[Connection]:
 class Ride:
     """One request in the lane, seen by uvicorn's protocol as the cycle in progress."""
 
-    __slots__ = ("arrival", "body", "disconnected", "keep_alive", "more_body", "refusal", "response_complete", "task")
+    __slots__ = ("arrival", "body", "disconnected", "keep_alive", "more_body", "response_complete", "task")
 
     def __init__(self, arrival: Arrival, keep_alive: bool) -> None:
         self.arrival = arrival
         self.keep_alive = keep_alive
-        self.body = bytearray()
+        self.body: bytes | bytearray = b""
         self.more_body = True
         self.disconnected = False
         self.response_complete = False
-        self.refusal: SerinError | None = None
         self.task: asyncio.Task[Reply] | None = None
 
     @property
@@ -58,6 +62,18 @@ class Ride:
         """See `message_event`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A request head that was taken apart before. The next request on the connection most often begins with the same
+    bytes; then they mean the same, and the parser need not see them. `size_bytes`: of head and body."""
+
+    head: bytes
+    size_bytes: int
+    headers: Mapping[bytes, bytes]
+    model: str
+    version: str | None
+
+
 class Lane(Connection):
     """A connection with the lane. `v2` is set on a subclass, one for each port.
 
@@ -66,9 +82,29 @@ class Lane(Connection):
 
     v2: V2
     body_since: float | None = None
+    idle_since: float | None = None
+    _known: Known | None = None
+    _unlike = 0
+    _between = True
+    _chunk: bytes | None = None
+
+    def data_received(self, data: bytes) -> None:
+        self.idle_since = None
+        known = self._known
+        if known is not None and self._between and len(data) == known.size_bytes and data.startswith(known.head):
+            cycle = self.cycle
+            if cycle.response_complete and not self.flow.write_paused and not self.transport.is_closing():
+                ride = self._begin(known.headers, known.model, known.version)
+                if not ride.response_complete:
+                    self._answer(ride, data[len(known.head) :])
+                return
+        self._chunk = data if self._between else None
+        super().data_received(data)
+        self._chunk = None
 
     def on_message_begin(self) -> None:
         # The scope of an ASGI application is made when it turns out that one is needed.
+        self._between = False
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -78,21 +114,13 @@ class Lane(Connection):
     def on_headers_complete(self) -> None:
         headers = dict(self.headers)
         if len(headers) != len(self.headers) or not self._takes():
+            self._known = None
             self._make_scope()
             super().on_headers_complete()
             return
         self.waiting_since = None
-        arrival = Arrival(
-            self.url.decode("ascii"), headers, request_id_of(headers.get(b"x-request-id")), perf_counter_ns()
-        )
-        ride = Ride(arrival, self.parser.should_keep_alive())
-        self.cycle = ride  # type: ignore[assignment]
-        self.v2.in_flight += 1
-        try:
-            self.v2.admit(arrival)
-        except SerinError as error:
-            self._refuse(ride, error)
-        else:
+        ride = self._begin(headers, *target(self.url.decode("ascii")), self.parser.should_keep_alive())
+        if not ride.response_complete:
             self.body_since = self.loop.time()
 
     def on_body(self, body: bytes) -> None:
@@ -102,11 +130,17 @@ class Lane(Connection):
             return
         if ride.response_complete:
             return
-        ride.body += body
+        if not ride.body:
+            ride.body = body
+        else:
+            if isinstance(ride.body, bytes):
+                ride.body = bytearray(ride.body)
+            ride.body += body
         if len(ride.body) > self.v2.max_body_bytes:
             self._refuse(ride, too_large(self.v2.max_body_bytes))
 
     def on_message_complete(self) -> None:
+        self._between = True
         ride = self.cycle
         if not isinstance(ride, Ride):
             super().on_message_complete()
@@ -114,17 +148,23 @@ class Lane(Connection):
         self.body_since = None
         if ride.response_complete:
             return
-        ride.more_body = False
-        work = self.v2.answer(ride.arrival, bytes(ride.body))
-        try:
-            # Most models run on the loop: then the answer is there without any task.
-            first = work.send(None)
-        except StopIteration as done:
-            self._finish(ride, done.value)
+        body = bytes(ride.body)
+        if self._chunk is not None and self._unlike < MOST_UNLIKE:
+            self._remember(ride, body, self._chunk)
+        self._chunk = None
+        self._answer(ride, body)
+
+    def on_response_complete(self) -> None:
+        # As uvicorn's, without a timer for each answer: `expire` closes what is idle.
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
             return
-        ride.task = self.loop.create_task(_go_on(work, first))
-        self.tasks.add(ride.task)
-        ride.task.add_done_callback(lambda task: self._finish_task(ride, task))
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            self.idle_since = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
         ride = self.cycle
@@ -137,11 +177,47 @@ class Lane(Connection):
             self._leave(ride)
 
     def expire(self, oldest: float) -> None:
-        """Besides: answer 408 to a request whose body did not come in time, and close."""
+        """Besides: close what is idle for too long, and answer 408 to a request whose body did not come in time."""
         super().expire(oldest)
         ride = self.cycle
         if isinstance(ride, Ride) and self.body_since is not None and self.body_since < oldest:
             self._refuse(ride, RequestTimeout("the body did not arrive in time"))
+        if self.idle_since is not None and self.loop.time() - self.idle_since > self.timeout_keep_alive:
+            self.timeout_keep_alive_handler()
+
+    def _begin(self, headers: Mapping[bytes, bytes], model: str, version: str | None, keep_alive: bool = True) -> Ride:
+        """A ride whose head is here, already refused if that can be known from it."""
+        arrival = Arrival(headers, request_id_of(headers.get(b"x-request-id")), perf_counter_ns(), model, version)
+        ride = Ride(arrival, keep_alive)
+        self.cycle = ride  # type: ignore[assignment]
+        self.v2.in_flight += 1
+        try:
+            self.v2.admit(arrival)
+        except SerinError as error:
+            self._refuse(ride, error)
+        return ride
+
+    def _answer(self, ride: Ride, body: bytes) -> None:
+        ride.more_body = False
+        work = self.v2.answer(ride.arrival, body)
+        try:
+            # Most models run on the loop: then the answer is there without any task.
+            first = work.send(None)
+        except StopIteration as done:
+            self._finish(ride, done.value)
+            return
+        ride.task = self.loop.create_task(_go_on(work, first))
+        self.tasks.add(ride.task)  # type: ignore[arg-type]
+        ride.task.add_done_callback(lambda task: self._finish_task(ride, task))
+
+    def _remember(self, ride: Ride, body: bytes, chunk: bytes) -> None:
+        """Know the head again, if this request was all of a chunk: then its end is certain, whatever the body holds."""
+        end = chunk.find(b"\r\n\r\n") + 4
+        arrival = ride.arrival
+        whole = end + len(body) == len(chunk) <= MOST_KNOWN_BYTES and chunk.startswith(b"POST ") and ride.keep_alive
+        if whole and arrival.headers.get(b"content-length") == b"%d" % len(body):
+            self._unlike += 1
+            self._known = Known(chunk[:end], len(chunk), arrival.headers, arrival.model, arrival.version)
 
     def _make_scope(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -167,7 +243,7 @@ class Lane(Connection):
 
     def _refuse(self, ride: Ride, error: SerinError) -> None:
         final = isinstance(error, PayloadTooLarge | RequestTimeout)
-        self._finish(ride, self.v2.refused(error, ride.arrival, [CLOSE] if final else []))
+        self._finish(ride, self.v2.refused(error, ride.arrival), final)
 
     def _finish_task(self, ride: Ride, task: "asyncio.Task[Reply]") -> None:
         self.tasks.discard(task)
@@ -178,16 +254,15 @@ class Lane(Connection):
         else:
             self._finish(ride, task.result())
 
-    def _finish(self, ride: Ride, reply: Reply) -> None:
+    def _finish(self, ride: Ride, reply: Reply, final: bool = False) -> None:
         self._leave(ride)
         if ride.disconnected or self.transport.is_closing():
             return
-        headers = [*self.server_state.default_headers, *reply.headers]
-        if self.v2.draining or not ride.keep_alive:
-            headers.append(CLOSE)
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        self.transport.write(b"".join([STATUS_LINE[reply.status], *lines, b"\r\n", reply.body]))
-        if CLOSE in headers:
+        last = final or self.v2.draining or not ride.keep_alive
+        lines = self.v2.lines_of(self.server_state.default_headers)
+        pieces = (STATUS_LINE[reply.status], lines, reply.lines, CLOSE if last else b"", b"\r\n", reply.body)
+        self.transport.write(b"".join(pieces))
+        if last:
             self.transport.close()
         self.on_response_complete()
 

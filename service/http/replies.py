@@ -3,7 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
+
+from msgspec import Struct
 
 from router.errors import SerinError
 from router.safeguards import FALLBACK_REASONS
@@ -16,62 +18,77 @@ from service.protocol.codec import Encoded
 log = logging.getLogger("serin.request")
 
 CODINGS = (b"gzip", b"deflate")
-JSON = (b"content-type", b"application/json")
-BINARY = (b"content-type", b"application/octet-stream")
+JSON = b"application/json"
+BINARY = b"application/octet-stream"
 HEADER = b"inference-header-content-length"
 
 Headers = list[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """The head of a request: `headers` by lower-case name, repeated fields are joined; `at_ns` of `perf_counter_ns`."""
+class Arrival(Struct, frozen=True):
+    """The head of a request, taken apart once: `headers` by lower-case name, repeated fields are joined; `at_ns` of
+    `perf_counter_ns`; `model` is empty where the path names none."""
 
-    path: str
     headers: Mapping[bytes, bytes]
     request_id: str
     at_ns: int
+    model: str
+    version: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A whole answer."""
+class Reply(Struct, frozen=True):
+    """A whole answer. `lines`: its header fields as they are sent, each with its line end, without the connection's."""
 
     status: int
-    headers: Headers
+    lines: bytes
     body: bytes
 
+    @property
+    def headers(self) -> Headers:
+        """The fields one by one, for ASGI."""
+        pairs = (line.partition(b": ") for line in self.lines.split(b"\r\n")[:-1])
+        return [(name, value) for name, _, value in pairs]
 
-def served(assignment: Assignment) -> Headers:
-    """The headers that say who answered."""
-    headers = [
-        (b"serin-version", b"%d" % assignment.version),
-        (b"serin-variant", assignment.variant.encode()),
-        (b"serin-revision", b"%d" % assignment.revision),
-    ]
+
+def written(headers: Headers) -> bytes:
+    """Header fields as they are sent."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def served(assignment: Assignment) -> bytes:
+    """The header fields that say who answered."""
+    lines = _served(assignment.version, assignment.variant, assignment.revision)
     if assignment.reason:  # another variant was chosen first: it failed, or was not to be tried
         tried = assignment.reason in FALLBACK_REASONS
-        headers.append((b"serin-fallback" if tried else b"serin-diverted", assignment.reason.encode()))
-    return headers
+        lines += written([(b"serin-fallback" if tried else b"serin-diverted", assignment.reason.encode())])
+    return lines
 
 
-def failed(error: SerinError, request_id: str, headers: Headers) -> Reply:
-    """The answer to a request that an error ended; logged once, here: ours as an error, a caller's mistake as info."""
+@lru_cache(maxsize=1024)
+def _served(version: int, variant: str, revision: int) -> bytes:
+    return b"serin-version: %d\r\nserin-variant: %b\r\nserin-revision: %d\r\n" % (version, variant.encode(), revision)
+
+
+def failed(error: SerinError, request_id: str, lines: bytes = b"") -> Reply:
+    """The answer to a request that an error ended; logged once, here: ours as an error, a caller's mistake as info.
+
+    `lines`: further header fields.
+    """
     status = STATUS[error.kind]
     log.log(
         logging.ERROR if status == 500 else logging.INFO, "request refused" if status < 500 else "request failed",
         extra={"request_id": request_id, "kind": error.kind.value, "error": error.message},
     )  # fmt: skip
     body = error_body(error, request_id)
-    return Reply(status, _headers(JSON, body, request_id, [*headers, *error_headers(error)]), body)
+    return Reply(status, _lines(JSON, body, request_id) + lines + written(error_headers(error)), body)
 
 
 def succeeded(encoded: Encoded, assignment: Assignment, arrival: Arrival) -> Reply:
     extra = served(assignment)
     if encoded.header_length is None:
-        return Reply(200, _headers(JSON, encoded.body, arrival.request_id, extra), encoded.body)
-    extra.append((HEADER, b"%d" % encoded.header_length))
-    return Reply(200, _headers(BINARY, encoded.body, arrival.request_id, extra), encoded.body)
+        return Reply(200, _lines(JSON, encoded.body, arrival.request_id) + extra, encoded.body)
+    extra += b"%b: %d\r\n" % (HEADER, encoded.header_length)
+    return Reply(200, _lines(BINARY, encoded.body, arrival.request_id) + extra, encoded.body)
 
 
 async def compressed(reply: Reply, arrival: Arrival) -> Reply:
@@ -79,9 +96,12 @@ async def compressed(reply: Reply, arrival: Arrival) -> Reply:
     coding = arrival.headers[b"accept-encoding"]
     body = await asyncio.to_thread(compress, reply.body, coding.decode())
     kept = [header for header in reply.headers if header[0] != b"content-length"]
-    return Reply(200, [*kept, (b"content-length", b"%d" % len(body)), (b"content-encoding", coding)], body)
+    return Reply(200, written([*kept, (b"content-length", b"%d" % len(body)), (b"content-encoding", coding)]), body)
 
 
-def _headers(content_type: tuple[bytes, bytes], body: bytes, request_id: str, extra: Headers) -> Headers:
-    length = (b"content-length", b"%d" % len(body))
-    return [content_type, length, (b"x-request-id", request_id.encode()), *extra]
+def _lines(content_type: bytes, body: bytes, request_id: str) -> bytes:
+    return b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n" % (
+        content_type,
+        len(body),
+        request_id.encode(),
+    )

@@ -28,7 +28,18 @@ from router.errors import (
 )
 from router.telemetry import Outcome
 from service.dataplane import OFF_LOOP_BYTES, OUTCOME_OF_KIND, Call, Dataplane
-from service.http.replies import CODINGS, HEADER, Arrival, Headers, Reply, compressed, failed, served, succeeded
+from service.http.replies import (
+    CODINGS,
+    HEADER,
+    Arrival,
+    Headers,
+    Reply,
+    compressed,
+    failed,
+    served,
+    succeeded,
+    written,
+)
 from service.protocol.bodies import decompress, header_length
 from service.protocol.codec import decode, encode
 from service.protocol.limits import Limits
@@ -47,6 +58,8 @@ REASON: Mapping[Kind, str] = {
     Kind.INTERNAL: "internal",
 }
 """Words of `serin_rejected_requests_total`."""
+
+NO_PATH = "there is nothing at this path; inference is POST /v2/models/{model}[/versions/{version}]/infer"
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _PREFIX = token_hex(6)
@@ -71,13 +84,13 @@ def request_id_of(given: bytes | None) -> str:
 
 
 def target(path: str) -> tuple[str, str | None]:
-    """Model and version (a number or an alias) of `/v2/models/{m}[/versions/{v}]/infer`. Raises NotFound."""
+    """Model and version (a number or an alias) of `/v2/models/{m}[/versions/{v}]/infer`; no model for other paths."""
     match path.split("/"):
         case ["", "v2", "models", model, "infer"] if model:
             return model, None
         case ["", "v2", "models", model, "versions", version, "infer"] if model and version:
             return model, version
-    raise NotFound("there is nothing at this path; inference is POST /v2/models/{model}[/versions/{version}]/infer")
+    return "", None
 
 
 class V2:
@@ -90,6 +103,8 @@ class V2:
         self.max_body_bytes = bounds.limits.max_body_bytes
         self.in_flight = 0
         self.draining = False
+        self._told: Headers = []
+        self._told_lines = b""
 
     def answers(self, scope: Scope) -> bool:
         """Whether this request is inference."""
@@ -105,14 +120,15 @@ class V2:
         request_id = request_id_of(headers.get(b"x-request-id"))
         self.in_flight += 1
         try:
-            reply = await self._reply(Arrival(scope["path"], headers, request_id, arrived_ns), receive)
+            reply = await self._reply(Arrival(headers, request_id, arrived_ns, *target(scope["path"])), receive)
         except _Left:
             return
         finally:
             self.in_flight -= 1
+        told = reply.headers
         if self.draining:
-            reply.headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+            told.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": reply.status, "headers": told})
         await send({"type": "http.response.body", "body": reply.body})
 
     async def _reply(self, arrival: Arrival, receive: Receive) -> Reply:
@@ -121,15 +137,16 @@ class V2:
             body = await self._read(receive)
         except SerinError as error:
             final = isinstance(error, PayloadTooLarge | RequestTimeout)  # there is more of the body to come
-            return self.refused(error, arrival, [(b"connection", b"close")] if final else [])
+            return self.refused(error, arrival, b"connection: close\r\n" if final else b"")
         return await self.answer(arrival, body)
 
     def admit(self, arrival: Arrival) -> None:
         """Refuse by the head alone what can be: overload, unknown paths and models, a declared body above the limit."""
         if self.in_flight > self._bounds.max_in_flight:
             raise Unavailable("too many requests are in flight in this worker; try again", retry_after_seconds=1)
-        model, _ = target(arrival.path)
-        self._dataplane.expect(model)
+        if not arrival.model:
+            raise NotFound(NO_PATH)
+        self._dataplane.expect(arrival.model)
         declared = int(arrival.headers.get(b"content-length", b"0"))
         if declared > self._bounds.limits.max_body_bytes:
             raise too_large(self._bounds.limits.max_body_bytes)
@@ -141,15 +158,21 @@ class V2:
                 body = await self._plain(arrival, body)
             return await self._infer(arrival, body)
         except SerinError as error:
-            return self.refused(error, arrival, [])
+            return self.refused(error, arrival)
         except Exception:
             log.exception("request failed", extra={"request_id": arrival.request_id})
-            return self.refused(Internal("the gateway failed; its log has why"), arrival, [])
+            return self.refused(Internal("the gateway failed; its log has why"), arrival)
 
-    def refused(self, error: SerinError, arrival: Arrival, headers: Headers) -> Reply:
+    def lines_of(self, headers: Headers) -> bytes:
+        """Header fields that are the same list until they change, like the date's, as they are sent."""
+        if headers is not self._told:
+            self._told, self._told_lines = headers, written(headers)
+        return self._told_lines
+
+    def refused(self, error: SerinError, arrival: Arrival, lines: bytes = b"") -> Reply:
         """The answer to a request that was given to no version, counted by its reason."""
         self._rejected(REASON.get(error.kind, "other"))
-        return failed(error, arrival.request_id, headers)
+        return failed(error, arrival.request_id, lines)
 
     async def _read(self, receive: Receive) -> bytes:
         try:
@@ -166,7 +189,6 @@ class V2:
         return await asyncio.to_thread(decompress, body, encoding, bound)
 
     async def _infer(self, arrival: Arrival, body: bytes) -> Reply:
-        model, version = target(arrival.path)
         length = header_length(arrival.headers.get(HEADER), len(body))
         limits = self._bounds.limits
         if (len(body) if length is None else length) <= OFF_LOOP_BYTES:
@@ -174,8 +196,8 @@ class V2:
         else:
             request = await asyncio.to_thread(decode, body, length, limits)
         call = Call(
-            model=model,
-            version=version,
+            model=arrival.model,
+            version=arrival.version,
             headers=arrival.headers,
             arrived_ns=arrival.at_ns,
             deadline_ns=arrival.at_ns + self._time_allowed_ns(request),
@@ -201,7 +223,7 @@ class V2:
             raise
         except Exception:
             assignment.close(Outcome.ERROR)
-            log.exception("request failed", extra={"request_id": arrival.request_id, "model": model})
+            log.exception("request failed", extra={"request_id": arrival.request_id, "model": arrival.model})
             return failed(Internal("the gateway failed; its log has why"), arrival.request_id, served(assignment))
         assignment.close(assignment.outcome)
         return reply

@@ -23,6 +23,7 @@ from service.protocol.json_codec import (
 )
 from service.protocol.limits import Limits
 from service.protocol.messages import NO_PARAMETERS, InferRequest, InferResponse, InputTensor, RequestedOutput
+from service.protocol.short import SHORT_BYTES, read_short, write_short
 from service.protocol.tensors import DATATYPES, MAX_RANK
 
 SHAPE_TEXT_BYTES = 2048
@@ -54,6 +55,8 @@ def decode(
         raise PayloadTooLarge(f"the body is larger than {limits.max_body_bytes} bytes")
     if header_length == 0:
         return InferRequest({}, binary_output=True, raw=memoryview(body))
+    if header_length is None and len(body) <= SHORT_BYTES and (short := read_short(bytes(body), limits)) is not None:
+        return short
     if header_length is None:
         text, blobs = bytes(body), memoryview(b"")
     elif header_length > len(body):
@@ -78,6 +81,10 @@ def encode(response: InferResponse, request: InferRequest, policy: NonFinite = "
 
     `policy` says how NaN and infinities are written in JSON. Raises NonFiniteOutput where it is `error`.
     """
+    if request.outputs is None and not request.binary_output:
+        short = write_short(response)
+        if short is not None and not needs_care(short):
+            return Encoded(short)
     binary = request.binary_outputs([output.name for output in response.outputs])
     blobs = {o.name: pack(o.array, DATATYPES[o.datatype]) for o in response.outputs if o.name in binary}
     entries = [

@@ -53,7 +53,7 @@ def parse(tensor: InputTensor, data: msgspec.Raw) -> Array:
         return _patient(tensor, datatype, text)
     try:
         values = _DECODERS[tensor.datatype].decode(text)
-        array = _array(datatype, values)
+        array = number_array(datatype, values)
     except (ValueError, OverflowError):
         return _patient(tensor, datatype, text)
     if len(values) != tensor.elements:
@@ -61,8 +61,9 @@ def parse(tensor: InputTensor, data: msgspec.Raw) -> Array:
     return array.reshape(tensor.shape)
 
 
-def _array(datatype: Datatype, values: list[Any]) -> Array:
-    """Raises OverflowError for a value that the datatype cannot hold: never an infinity out of a finite number."""
+def number_array(datatype: Datatype, values: list[Any]) -> Array:
+    """The values, flat. Raises OverflowError for one that the datatype cannot hold: never an infinity out of a finite
+    number."""
     bound = _TOO_LARGE.get(datatype.name)
     if bound is None:
         return np.array(values, datatype.dtype)
@@ -141,7 +142,7 @@ def _parsed(tensor: InputTensor, datatype: Datatype, piece: bytes) -> Array:
     decoder = _DECODERS[datatype.name]
     try:
         try:
-            return _array(datatype, decoder.decode(b"[" + piece + b"]"))
+            return number_array(datatype, decoder.decode(b"[" + piece + b"]"))
         except msgspec.MsgspecError:
             if decoder is not _FLOATS:
                 raise

@@ -69,6 +69,8 @@ class TensorSpec:
             return True
         if len(shape) != len(self.shape):
             return False
+        if shape[1:] == self.shape[1:]:  # rows of the usual form
+            return self.shape[0] < 0
         # A generator here would cost as much as the rest of `bind`.
         for wanted, given in zip(self.shape, shape, strict=True):  # noqa: SIM110
             if wanted not in (-1, given):

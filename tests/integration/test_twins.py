@@ -24,7 +24,7 @@ from service.together import gateway
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = json.loads((ROOT / "models/digits/heldout.json").read_text())["inputs"]["pixels"]
-OPTIONS = PortOptions(keep_alive_seconds=5, max_header_bytes=8192, access_log=False)
+OPTIONS = PortOptions(keep_alive_seconds=2, max_header_bytes=8192, access_log=False)
 DATE = re.compile(rb"date: [^\r]*\r\n")
 MADE_ID = re.compile(rb"(x-request-id: |\"request_id\":\")[0-9a-f]{20}")
 
@@ -165,6 +165,72 @@ async def test_pipelined_requests_are_answered_in_their_order(twins: Twins) -> N
         joined = b"".join(many)
         cut = rng.randrange(len(joined)) if joined else 0
         await assert_alike(twins, [joined[:cut], joined[cut:]], len(many))
+
+
+def one_head(rng: random.Random, count: int) -> list[bytes]:
+    """Requests whose heads are the same to the byte, as those of one client mostly are; the bodies differ."""
+    bodies = [json.dumps(digits(rng, id="x" * rng.randrange(3))) for _ in range(count)]
+    size = max(map(len, bodies))
+    bodies = [body.ljust(size) for body in bodies]
+    bodies = [body[: rng.randrange(size)].ljust(size, "}") if rng.random() < 0.1 else body for body in bodies]
+    key = rng.choice(["Serin-Routing-Key: a", "Accept: */*", "X-Request-Id: mine", "Connection: keep-alive"])
+    path = rng.choice(["/v2/models/digits/versions/2/infer", "/v2/models/digits/infer", "/v2/models/none/infer"])
+    return [request(body.encode(), key, path=path) for body in bodies]
+
+
+def a_conversation(rng: random.Random) -> tuple[list[bytes], int]:
+    """Requests on one connection, most with heads that were seen before, as pieces: whole, cut, or piled up."""
+    many: list[bytes] = []
+    while len(many) < 20:
+        many += one_head(rng, rng.randint(1, 6)) if rng.random() < 0.8 else [some_request(rng)]
+    many = [one for one in many if b"Expect" not in one]
+    pieces: list[bytes] = []
+    for one in many:
+        how = rng.random()
+        if how < 0.15:
+            cut = rng.randrange(1, len(one))
+            pieces += [one[:cut], one[cut:]]
+        elif how < 0.3 and pieces:
+            pieces[-1] += one
+        else:
+            pieces.append(one)
+    return pieces, len(many)
+
+
+async def test_conversations_with_heads_that_come_again(twins: Twins) -> None:
+    rng = random.Random(6)
+    for _ in range(25):
+        await assert_alike(twins, *a_conversation(rng))
+
+
+@pytest.mark.slow
+async def test_ten_thousand_requests(twins: Twins) -> None:
+    rng = random.Random(7)
+    sent = 0
+    while sent < 10_000:
+        pieces, answers = a_conversation(rng)
+        await assert_alike(twins, pieces, answers)
+        sent += answers
+
+
+async def test_a_head_that_is_known_does_not_hide_the_limit_of_heads(twins: Twins) -> None:
+    known = one_head(random.Random(8), 1)[0]
+    longer = known.replace(b"Host: x", b"Host: x\r\nX-Long: " + b"y" * 9000)
+
+    answer = await assert_alike(twins, [known, known, longer], 3)
+
+    assert b"HTTP/1.1 431 " in answer
+
+
+async def test_an_idle_connection_is_closed_after_its_time(twins: Twins) -> None:
+    one = one_head(random.Random(9), 1)[0]
+    for port in (twins.lane, twins.plain):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(one)
+        async with asyncio.timeout(30):
+            while await reader.read(65536):
+                pass
+        writer.close()
 
 
 async def test_a_body_above_the_limit_ends_the_connection(twins: Twins) -> None:

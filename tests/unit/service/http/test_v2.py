@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from router.errors import NotFound, PayloadTooLarge, ResourceExhausted
+from router.errors import PayloadTooLarge, ResourceExhausted
 from service.http.replies import failed
 from service.http.v2 import read_body, request_id_of, target
 
@@ -25,9 +25,8 @@ def test_a_path_names_the_model_and_maybe_the_version(path, expected):
     "path",
     ["/v2/models//infer", "/v2/models/a/b/infer", "/v2/models/a/versions//infer", "/v2/models/a/versions/1/2/infer"],
 )
-def test_other_paths_are_not_found(path):
-    with pytest.raises(NotFound):
-        target(path)
+def test_other_paths_name_no_model(path):
+    assert target(path) == ("", None)
 
 
 @pytest.mark.parametrize("given", [b"", None, b"a b", b"x" * 129, b"caf\xe9", b"a\r\nb"])
@@ -64,7 +63,7 @@ async def test_a_body_above_the_limit_is_refused_as_soon_as_that_is_known(pieces
 
 
 def test_an_error_becomes_its_status_one_body_and_retry_after():
-    reply = failed(ResourceExhausted("full", retry_after_seconds=0.2), "id-1", [(b"serin-version", b"2")])
+    reply = failed(ResourceExhausted("full", retry_after_seconds=0.2), "id-1", b"serin-version: 2\r\n")
 
     headers = dict(reply.headers)
     assert reply.status == 429
