@@ -16,17 +16,21 @@ import numpy as np
 from router.contrasts import harm_log_e, observe, safe_log_e, start
 from router.errors import InvalidArgument
 from router.evidence import Block
-from router.families import SHARE_GRID, Floats, binomial_llr, two_sided
+from router.families import Floats
 from router.ledger import CheckState
 from router.sequential import Action, Budgets, LimitCheck, SequentialCheck
+from router.splits import Split, observe_split, start_process
 from router.verdict import Number, Verdict, VerdictKind
-from router.wealth import EProcess, even_prior, merge
+from router.wealth import EProcess, merge, merge_paths
 
 WEALTH_VERSION = 1
 ASSIGNMENT = "assignment"
 """The name under which a broken split is reported."""
 PROBLEM_TICKS = 60
 """A source that has said nothing for so long since its last problem is gone for good, not away."""
+
+_AT_ONCE = 256
+"""So many blocks are computed together: some MB."""
 
 
 class Decision(StrEnum):
@@ -35,10 +39,6 @@ class Decision(StrEnum):
     ABORT = "abort"
     HOLD = "hold"
     ADVANCE = "advance"
-
-
-def _prior() -> Floats:
-    return even_prior(2 * len(SHARE_GRID))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ class Wealth:
     """
 
     checks: Mapping[str, CheckState] = field(default_factory=dict)
-    assignment: EProcess = field(default_factory=lambda: EProcess.start(1, _prior()))
+    assignment: EProcess = field(default_factory=lambda: start_process())
     assigned: tuple[int, int, float] = (0, 0, 0.0)
     seen: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     crossed: Mapping[str, float] = field(default_factory=dict)
@@ -144,63 +144,79 @@ def assess(
     budgets = budgets or Budgets()
     if len({check.name for check in checks}) < len(checks):
         raise InvalidArgument("two checks have the same name")
-    for block in sorted(blocks, key=lambda block: block.order):
-        if block.order[:3] > wealth.seen.get(block.source, (-1, -1, -1)):
-            wealth = _take(checks, wealth, block, budgets)
+    ordered = sorted(blocks, key=lambda block: block.order)
+    for first in range(0, len(ordered), _AT_ONCE):
+        wealth = _take(checks, wealth, ordered[first : first + _AT_ONCE], budgets)
     return wealth, _judge(checks, wealth, budgets, wealth.epoch if epoch is None else epoch)
 
 
-def _take(checks: Sequence[SequentialCheck], wealth: Wealth, block: Block, budgets: Budgets) -> Wealth:
-    """The wealth after one block."""
-    seen = {**wealth.seen, block.source: block.order[:3]}
-    if block.problem:
-        return replace(wealth, seen=seen, problems={**wealth.problems, block.source: block.problem})
-    states = {check.name: observe(check, wealth.checks.get(check.name) or start(check), block) for check in checks}
-    harms = {check.name: harm_log_e(check, states[check.name]) for check in checks}
-    assignment, assigned = _assigned(wealth, block)
+def _take(checks: Sequence[SequentialCheck], wealth: Wealth, ordered: Sequence[Block], budgets: Budgets) -> Wealth:
+    """The wealth after a run of blocks. What each block says depends on counts alone and is computed for all of them at
+    once; what is owned after each follows in their order."""
+    wealth, new = _listen(wealth, ordered)
+    if not new:
+        return wealth
+    observed = {check.name: observe(check, wealth.checks.get(check.name) or start(check), new) for check in checks}
+    harms = {name: path for name, (_, path) in observed.items()}
+    split = observe_split(Split(wealth.assignment, wealth.assigned), new, -math.log(budgets.broken_assignment))
     crossed = dict(wealth.crossed)
     for action, alpha in ((Action.ABORT, budgets.false_rollback), (Action.HOLD, budgets.false_hold)):
-        merged, culprit = _merged(checks, harms, action)
-        if merged >= -math.log(alpha):
+        for culprit, merged in _crossings(checks, harms, action, -math.log(alpha)).items():
             crossed[culprit] = max(merged, crossed.get(culprit, merged))
-    if assignment.log_e[0] >= -math.log(budgets.broken_assignment):
-        crossed[ASSIGNMENT] = float(assignment.peak[0])
-    return Wealth(
-        checks={**wealth.checks, **states},
-        assignment=assignment,
-        assigned=assigned,
-        seen=seen,
-        crossed=crossed,
-        peaks={**wealth.peaks, **{name: max(log_e, wealth.peaks.get(name, 0.0)) for name, log_e in harms.items()}},
-        problems={source: text for source, text in wealth.problems.items() if source != block.source},
-        epoch=max(wealth.epoch, block.epoch),
+    return replace(
+        wealth,
+        checks={**wealth.checks, **{name: state for name, (state, _) in observed.items()}},
+        assignment=split.process,
+        assigned=split.assigned,
+        crossed=crossed if split.broken is None else {**crossed, ASSIGNMENT: split.broken},
+        peaks={**wealth.peaks, **{name: max(float(x.max()), wealth.peaks.get(name, 0.0)) for name, x in harms.items()}},
+        epoch=max(wealth.epoch, *(block.epoch for block in new)),
     )
 
 
-def _merged(checks: Sequence[SequentialCheck], harms: Mapping[str, float], action: Action) -> tuple[float, str]:
-    """The weighted mean of the e-values of one action (log), and the check with the largest part of it."""
+def _listen(wealth: Wealth, ordered: Sequence[Block]) -> tuple[Wealth, list[Block]]:
+    """Who has said what: the blocks that are new and counted something, and what is known of their sources."""
+    seen, problems, new = dict(wealth.seen), dict(wealth.problems), []
+    for block in ordered:
+        place = block.order[:3]
+        if place <= seen.get(block.source, (-1, -1, -1)):
+            continue
+        seen[block.source] = place
+        problems.pop(block.source, None)
+        if block.problem:
+            problems[block.source] = block.problem
+        else:
+            new.append(block)
+    return replace(wealth, seen=seen, problems=problems), new
+
+
+def _crossings(
+    checks: Sequence[SequentialCheck], harms: Mapping[str, Floats], action: Action, threshold: float
+) -> dict[str, float]:
+    """The checks that had the largest part when the merged e-value of an action was at its threshold or above, and the
+    highest such value of each."""
     members = [check for check in checks if check.action is action]
-    merged = merge([harms[check.name] for check in members], [check.weight for check in members])
-    return merged, max(members, key=lambda check: harms[check.name] + math.log(check.weight)).name if members else ""
+    if not members:
+        return {}
+    paths, weights = np.stack([harms[check.name] for check in members]), [check.weight for check in members]
+    merged, leaders = merge_paths(paths, weights)
+    found: dict[str, float] = {}
+    for place in np.flatnonzero(merged >= threshold):
+        culprit = members[int(leaders[place])].name
+        found[culprit] = max(float(merged[place]), found.get(culprit, threshold))
+    return found
 
 
-def _assigned(wealth: Wealth, block: Block) -> tuple[EProcess, tuple[int, int, float]]:
-    """Family C: whether the split gives what it promised."""
-    ours, theirs = block.candidate, block.stable
-    both = ours.assigned + theirs.assigned
-    if not ours.weight_ppm or not theirs.weight_ppm or both == 0:
-        return wealth.assignment, wealth.assigned
-    share = ours.weight_ppm / (ours.weight_ppm + theirs.weight_ppm)
-    llr = binomial_llr(ours.assigned, both, share, two_sided(SHARE_GRID))
-    candidate, whole, expected = wealth.assigned
-    counted = candidate + ours.assigned, whole + both, expected + share * both
-    return wealth.assignment.update(llr, _prior()), counted
+def _merged(checks: Sequence[SequentialCheck], harms: Mapping[str, float], action: Action) -> float:
+    """The weighted mean of the e-values of one action (log)."""
+    members = [check for check in checks if check.action is action]
+    return merge([harms[check.name] for check in members], [check.weight for check in members])
 
 
 def _judge(checks: Sequence[SequentialCheck], wealth: Wealth, budgets: Budgets, epoch: int) -> SequentialVerdict:
     told = tuple(_judge_check(check, wealth, budgets, epoch) for check in checks)
     harms = {check.name: check.harm_log_e for check in told}
-    harm, hold = (_merged(checks, harms, action)[0] for action in (Action.ABORT, Action.HOLD))
+    harm, hold = (_merged(checks, harms, action) for action in (Action.ABORT, Action.HOLD))
     decision, kind, name, reason = _decide(told, wealth, harm, budgets)
     return SequentialVerdict(decision, kind, name, reason, told, harm, hold, float(wealth.assignment.log_e[0]))
 

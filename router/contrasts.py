@@ -4,12 +4,15 @@ All that a bet depends on (margins in odds, latency edges, design points) is tak
 e-process is a test supermartingale (statistics.md 3 and 4).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from router.errors import InvalidArgument
 from router.evidence import Block
+from router.families import Floats
 from router.latencies import observe_latency
-from router.ledger import FLOOR, HARM, CheckState, margin_keys
+from router.ledger import FLOOR, HARM, CheckState, Observed, margin_keys
 from router.rates import observe_limit, observe_rate
 from router.sequences import RATIO_POINTS
 from router.sequential import ClassCheck, LatencyCheck, LimitCheck, Margin, RateCheck, ScoreCheck, SequentialCheck
@@ -31,21 +34,30 @@ def start(check: SequentialCheck) -> CheckState:
     return CheckState(-1, (0, 0), np.zeros((rows, 4)), history, edges, {}, np.zeros((rows, points)))
 
 
-def observe(check: SequentialCheck, state: CheckState, block: Block) -> CheckState:
-    """The state after `block`. A block that counted nothing of this check's, of a suspended check or with a problem
-    changes nothing. Raises InvalidArgument when cells do not fit the check."""
-    if check.suspended or block.problem:
-        return state
+def observe(check: SequentialCheck, state: CheckState, blocks: Sequence[Block]) -> tuple[CheckState, Floats]:
+    """The state after a run of blocks in their order, and log e of harm after each of them. A block that counted
+    nothing of this check's changes nothing; nor does any, when the check is suspended. Raises InvalidArgument when
+    cells do not fit the check."""
+    if check.suspended or not blocks:
+        return state, np.full(len(blocks), harm_log_e(check, state))
+    found = _observed(check, state, blocks)
+    if found.told.all():
+        return found.state, found.harm
+    path = np.concatenate([[harm_log_e(check, state)], found.harm])
+    return found.state, path[np.cumsum(found.told)]
+
+
+def _observed(check: SequentialCheck, state: CheckState, blocks: Sequence[Block]) -> Observed:
     if isinstance(check, RateCheck):
-        return observe_rate(check, state, block)
+        return observe_rate(check, state, blocks)
     if isinstance(check, LatencyCheck):
-        return observe_latency(check, state, block)
+        return observe_latency(check, state, blocks)
     if isinstance(check, ClassCheck):
-        return observe_classes(check, state, block)
+        return observe_classes(check, state, blocks)
     if isinstance(check, ScoreCheck):
-        return observe_score(check, state, block)
+        return observe_score(check, state, blocks)
     if isinstance(check, LimitCheck):
-        return observe_limit(check, state, block)
+        return observe_limit(check, state, blocks)
     raise InvalidArgument(f"{check.name}: there is no check of kind {type(check).__name__}")
 
 

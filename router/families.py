@@ -7,9 +7,12 @@ martingale. Letters are those of the design (statistics.md 3.1). "Odds" are the 
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from router.hypergeometric import NEGLIGIBLE, log_sums, turns
 
 Floats = NDArray[np.float64]
 
@@ -19,11 +22,6 @@ SCORE_GRID = tuple(0.02 * 2.0 ** (step / 2) for step in range(9))
 MEAN_GRID = tuple(0.02 * 2.0 ** (step / 2) for step in range(12))
 SHARE_GRID = tuple(0.01 * 2.0 ** (step / 2) for step in range(12))
 SAFE_FRACTIONS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
-
-_WIDE = 256
-"""Supports wider than this are summed on a circle instead of term by term; both are exact to rounding."""
-_NEGLIGIBLE = 45.0
-"""Terms below exp(-45) of the largest are left out: they are below the rounding of a double."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,83 +43,12 @@ class Marks:
         return self.candidate_k + self.control_k
 
 
+@cache
 def two_sided(grid: tuple[float, ...]) -> Floats:
-    """The grid upwards, then the same downwards."""
-    return np.concatenate([grid, np.negative(grid)])
-
-
-def log_mgf(candidate_n: ArrayLike, control_n: ArrayLike, marked: ArrayLike, theta: ArrayLike) -> Floats:
-    """log E[exp(theta K)] for K ~ Hypergeometric(candidate_n + control_n, candidate_n, marked), exact to rounding.
-
-    Counts: scalars or [rows]; theta: [alternatives] or [rows, alternatives]. Returns [rows, alternatives].
-    """
-    counts = (np.atleast_1d(np.asarray(count, dtype=np.float64)) for count in (candidate_n, control_n, marked))
-    n_c, n_s, m = np.broadcast_arrays(*counts)
-    tilts = np.broadcast_to(np.asarray(theta, dtype=np.float64), (len(n_c), np.shape(theta)[-1]))
-    sums = _log_sums(n_c, n_s, m, np.concatenate([np.zeros((len(n_c), 1)), tilts], axis=1))
-    moments: Floats = sums[:, 1:] - sums[:, :1]
-    return moments
-
-
-def _log_sums(n_c: Floats, n_s: Floats, m: Floats, theta: Floats) -> Floats:
-    """log sum_k C(n_c, k) C(n_s, m - k) exp(theta k), up to a constant of the row: [rows, alternatives]."""
-    first, last = np.maximum(0.0, m - n_s), np.minimum(m, n_c)
-    wide = last - first > _WIDE
-    if not wide.any():
-        return _direct_sums(n_c, n_s, m, theta)
-    sums = np.empty(theta.shape)
-    sums[wide] = _circle_sums(n_c[wide, None], n_s[wide, None], m[wide, None], theta[wide])
-    if not wide.all():
-        sums[~wide] = _direct_sums(n_c[~wide], n_s[~wide], m[~wide], theta[~wide])
-    return sums
-
-
-def _direct_sums(n_c: Floats, n_s: Floats, m: Floats, theta: Floats) -> Floats:
-    """Term by term, from the ratios of neighbours: no factorials."""
-    first, last = np.maximum(0.0, m - n_s)[:, None], np.minimum(m, n_c)[:, None]
-    k = first + np.arange(int((last - first).max()) + 1)
-    inside = k < last
-    up = np.where(inside, (n_c[:, None] - k) * (m[:, None] - k), 1.0)
-    down = np.where(inside, (k + 1.0) * (n_s[:, None] - m[:, None] + k + 1.0), 1.0)
-    steps = np.where(inside, np.log(up / down), -np.inf)[:, :-1]
-    log_weights = np.concatenate([np.zeros((len(first), 1)), np.cumsum(steps, axis=1)], axis=1)
-    terms = theta[:, :, None] * k[:, None, :] + log_weights[:, None, :]
-    top = terms.max(axis=-1, keepdims=True)
-    sums: Floats = top[..., 0] + np.log(np.exp(terms - top).sum(axis=-1))
-    return sums
-
-
-def _circle_sums(n_c: Floats, n_s: Floats, m: Floats, theta: Floats) -> Floats:
-    """The coefficient of z^n_c in (1 + z e^theta)^m (1 + z)^(N - m), summed on the circle through its saddle point; a
-    quadratic gives that. Counts: [rows, 1]. Aliases and the part of the circle left out are below exp(-45)."""
-    whole, tilt = n_c + n_s, np.exp(theta)
-    linear = m * tilt + (whole - m) - n_c * (tilt + 1.0)
-    root = np.sqrt(linear**2 + 4.0 * tilt * n_s * n_c)
-    u = np.where(linear > 0.0, 2.0 * n_c / (linear + root), (root - linear) / (2.0 * tilt * n_s))
-    p = np.stack([u * tilt / (1.0 + u * tilt), u / (1.0 + u)])
-    sizes = np.stack(np.broadcast_arrays(m, whole - m))
-    spread = (p * (1.0 - p) * sizes).sum(axis=0)
-    halves = np.ceil(5.0 * np.sqrt(spread)) + 6.0
-    reach = 2.0 * np.arcsin(np.sqrt(np.minimum(1.0, _NEGLIGIBLE / 2.0 / spread)))
-    points = np.minimum(halves, np.ceil(reach * (2.0 * halves + 1.0) / (2.0 * np.pi)))
-    j = np.arange(int(points.max()) + 1)
-    phi = 2.0 * np.pi * j / (2.0 * halves + 1.0)[..., None]
-    times = np.where(j > points[..., None], 0.0, np.where(j == 0, 1.0, 2.0))
-    log_size, turn = _turns(p[..., None], phi)
-    log_size, turn = ((sizes[..., None] * part).sum(axis=0) for part in (log_size, turn))
-    circle = (times * np.exp(log_size) * np.cos(turn - n_c[..., None] * phi)).sum(axis=-1) / (2.0 * halves + 1.0)
-    base = m * np.log1p(u * tilt) + (whole - m) * np.log1p(u) - n_c * np.log(u)
-    sums: Floats = base + np.log(circle)
-    return sums
-
-
-def _turns(p: Floats, phi: Floats) -> tuple[Floats, Floats]:
-    """Log modulus and argument of 1 - p + p e^(i phi)."""
-    half = np.sin(phi / 2.0)
-    bend = half * half
-    log_size = 0.5 * np.log(np.maximum(1.0 - 4.0 * p * (1.0 - p) * bend, 1e-300))
-    turn = np.arctan2(2.0 * p * half * np.cos(phi / 2.0), 1.0 - 2.0 * p * bend)
-    return log_size, turn
+    """The grid upwards, then the same downwards; not to be written to."""
+    both = np.concatenate([grid, np.negative(grid)])
+    both.flags.writeable = False
+    return both
 
 
 def conditional_llr(marks: Marks, theta: ArrayLike, log_margin: ArrayLike = 0.0) -> Floats:
@@ -131,14 +58,24 @@ def conditional_llr(marks: Marks, theta: ArrayLike, log_margin: ArrayLike = 0.0)
     log_margin: scalar or [rows]. Exact (hypergeometric, Fisher's noncentral); blocks that cannot tell (no marks, all
     marked, one arm empty) give 0.
     """
-    tilts = np.asarray(theta, dtype=np.float64)
-    base = np.broadcast_to(np.asarray(log_margin, dtype=np.float64), marks.marked.shape)[:, None]
-    tilts = np.broadcast_to(tilts, (len(base), tilts.shape[-1]))
-    if not marks.marked.any():
-        return np.zeros(tilts.shape)
-    both = np.concatenate([base, base + tilts], axis=1)
-    sums = _log_sums(marks.candidate_n, marks.control_n, marks.marked, both)
-    ratios: Floats = marks.candidate_k[:, None] * tilts - (sums[:, 1:] - sums[:, :1])
+    tilts, base = np.asarray(theta, dtype=np.float64), np.asarray(log_margin, dtype=np.float64)
+    marked, whole = marks.marked, marks.candidate_n + marks.control_n
+    can = (marked > 0) & (marked < whole) & (marks.candidate_n > 0) & (marks.control_n > 0)
+    ratios = np.zeros((len(marked), tilts.shape[-1]))
+    if not can.any():
+        return ratios
+    told = slice(None) if can.all() else can
+    if tilts.ndim == 2:
+        tilts = tilts[told]
+    if base.ndim == 1:
+        base = base[told, None]
+    elif tilts.ndim == 2:
+        base = np.full((len(tilts), 1), float(base))
+    else:
+        base = base.reshape(1)
+    both = np.concatenate([base, base + tilts], axis=-1)
+    sums = log_sums((marks.candidate_n[told], marks.control_n[told], marked[told]), both)
+    ratios[told] = marks.candidate_k[told, None] * tilts - (sums[:, 1:] - sums[:, :1])
     return ratios
 
 
@@ -177,10 +114,10 @@ def _log_coefficients(totals: Floats, n: Floats, tilts: Floats) -> Floats:
     p = 1.0 / (1.0 + np.exp(-at))
     spread = np.einsum("rab,rb->ra", p * (1.0 - p), totals)
     halves = math.ceil(5.0 * math.sqrt(spread.max())) + 6
-    reach = 2.0 * math.asin(math.sqrt(min(1.0, _NEGLIGIBLE / 2.0 / spread.min())))
+    reach = 2.0 * math.asin(math.sqrt(min(1.0, NEGLIGIBLE / 2.0 / spread.min())))
     j = np.arange(min(halves, math.ceil(reach * (2 * halves + 1) / (2.0 * math.pi))) + 1)
     phi = 2.0 * np.pi * j / (2 * halves + 1)
-    log_size, turn = _turns(p[..., None], phi)
+    log_size, turn = turns(p[..., None], phi)
     log_size, turn = (np.einsum("rabj,rb->raj", part, totals) for part in (log_size, turn))
     circle = (np.exp(log_size) * np.cos(turn - n[:, None, None] * phi)) @ np.where(j == 0, 1.0, 2.0)
     base = np.einsum("rab,rb->ra", np.logaddexp(0.0, at), totals) - n[:, None] * t
@@ -205,15 +142,16 @@ def _saddle(totals: Floats, n: Floats, tilts: Floats) -> Floats:
     return saddle
 
 
-def binomial_llr(hits: ArrayLike, n: ArrayLike, share: float, theta: ArrayLike) -> Floats:
+def binomial_llr(hits: ArrayLike, n: ArrayLike, share: ArrayLike, theta: ArrayLike) -> Floats:
     """Family C: `hits` of `n` requests went to the candidate, whose planned share is `share` (0 < share < 1).
 
-    hits, n: [rows]; theta: [alternatives], log odds against the plan. Exact when assignment is random (Lindon & Malek
-    2022).
+    hits, n: [rows]; share: one, or [rows, 1]; theta: [alternatives], log odds against the plan. Exact when assignment
+    is random (Lindon & Malek 2022).
     """
     tilts = np.asarray(theta, dtype=np.float64)
     k, total = (np.atleast_1d(np.asarray(x, dtype=np.float64))[:, None] for x in (hits, n))
-    return k * tilts - total * np.log1p(share * np.expm1(tilts))
+    ratios: Floats = k * tilts - total * np.log1p(np.asarray(share) * np.expm1(tilts))
+    return ratios
 
 
 def bernoulli_llr(hits: ArrayLike, n: ArrayLike, limit: float, rates: ArrayLike) -> Floats:
@@ -245,13 +183,16 @@ def gaussian_llr(difference: ArrayLike, variance: ArrayLike, theta: ArrayLike) -
     return tilts * u - tilts**2 * q / 2.0
 
 
-def paired_llr(candidate_only: ArrayLike, control_only: ArrayLike, theta: ArrayLike, log_margin: float = 0.0) -> Floats:
+def paired_llr(
+    candidate_only: ArrayLike, control_only: ArrayLike, theta: ArrayLike, log_margin: ArrayLike = 0.0
+) -> Floats:
     """Family F: the same request through both versions; pairs in which only one is marked. [rows] each.
 
     Null: odds "only candidate" : "only control" <= exp(log_margin) for theta > 0, >= for theta < 0. Exact (McNemar).
     """
     tilts = np.asarray(theta, dtype=np.float64)
     ours, theirs = (np.atleast_1d(np.asarray(x, dtype=np.float64))[:, None] for x in (candidate_only, control_only))
-    per_pair = np.logaddexp(0.0, log_margin + tilts) - np.logaddexp(0.0, log_margin)
+    margin = np.asarray(log_margin, dtype=np.float64)
+    per_pair = np.logaddexp(0.0, margin + tilts) - np.logaddexp(0.0, margin)
     ratios: Floats = ours * tilts - (ours + theirs) * per_pair
     return ratios

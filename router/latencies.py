@@ -1,22 +1,35 @@
-"""What one block adds to a check of latency: marks at edges that were chosen before it. Pure; numpy only.
+"""What blocks add to a check of latency: marks at edges that were chosen before them. Pure; numpy only.
 
 The control is marked at its edge e, the candidate at the edge for (1 + margin) e: then "not slower than the margin"
 is "not marked more often", for any distribution.
 """
 
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router.evidence import Block
 from router.families import ODDS_GRID, Floats, Marks, conditional_llr
-from router.ledger import HARM, CheckState, bet, cells_of, count, design_grid, ratio_key
+from router.ledger import (
+    HARM,
+    Bets,
+    CheckState,
+    Observed,
+    Run,
+    cells_of,
+    count,
+    design_grids,
+    epochs_of,
+    histories,
+    ratio_key,
+    summed,
+    told_cells,
+)
 from router.sequences import ratio_likelihood
 from router.sequential import LatencyCheck
-from router.wealth import design_prior, even_prior
+from router.wealth import design_prior, even_prior, log_mean_exp
 
 _TAIL_MARKS, _MOST_HISTORY = 20.0, 10_000.0
 """An edge is chosen once this many control requests are expected above it (after 2,000 requests for p99), or after
@@ -25,23 +38,30 @@ _WEAKEST, _STRONGEST = -0.05, -4.5
 _SLACK_UP, _SLACK_DOWN = 0.003, 1.01
 
 
-def observe_latency(check: LatencyCheck, state: CheckState, block: Block) -> CheckState:
-    """Bets of family A on one block, a row for each quantile."""
-    ours, theirs = cells_of(check, block.candidate.latency, block.arm(check.control).latency, len(check.edges) + 1)
-    if not ours.any() and not theirs.any():
-        return state
-    edges = _choose_edges(check, state, 0 <= state.epoch < block.epoch)
-    above = tuple(np.cumsum(cells[::-1])[::-1] for cells in (ours, theirs, state.history))
-    processes = dict(state.processes)
+def observe_latency(check: LatencyCheck, state: CheckState, blocks: Sequence[Block]) -> Observed:
+    """Bets of family A on a run of blocks, a row for each quantile."""
+    cells = len(check.edges) + 1
+    ours = cells_of(check, [block.candidate.latency for block in blocks], cells)
+    theirs = cells_of(check, [block.arm(check.control).latency for block in blocks], cells)
+    told = told_cells(ours, theirs)
+    if not told.any():
+        return Observed(state, told)
+    ours, theirs, epochs = ours[told], theirs[told], epochs_of(blocks, told)
+    seen = histories(state, theirs)
+    edges = _edges_of(check, state, seen, epochs)
+    above = (_above(ours), _above(theirs), _above(seen[:-1]))
+    bets, shape = Bets(state), (len(epochs), len(check.quantiles))
     llr = conditional_llr(_slower(check, edges, above, 1.0 + check.max_increase, up=True), ODDS_GRID)
-    processes[HARM] = bet(processes, HARM, llr, even_prior(llr.shape[1]))
+    bets.add(HARM, llr.reshape(*shape, -1), even_prior(llr.shape[1]))
     for ratio in dict.fromkeys(margin.ratio for margin in check.margins if margin.ratio is not None):
-        grids = np.stack([design_grid(_design(check, above[2], edge, ratio)) for edge in edges])
+        grids = design_grids(_designs(check, edges, above[2], ratio))
         llr = conditional_llr(_slower(check, edges, above, ratio), grids)
-        processes[ratio_key(ratio)] = bet(processes, ratio_key(ratio), llr, design_prior(llr.shape[1]))
+        bets.add(ratio_key(ratio), llr.reshape(*shape, -1), design_prior(llr.shape[1]))
     same = _slower(check, edges, above, 1.0)
-    state = count(replace(state, edges=edges), block, same, theirs)
-    return replace(state, processes=processes, likelihood=state.likelihood + ratio_likelihood(same))
+    processes, paths = bets.play()
+    after = summed(state.likelihood, ratio_likelihood(same).reshape(*shape, -1))[-1]
+    run = Run(same, epochs, seen, tuple(edges[-1].tolist()))
+    return Observed(count(state, run, processes, after), told, log_mean_exp(paths[HARM]))
 
 
 def choose_edge(cells: Sequence[float] | Floats, quantile: float) -> int:
@@ -66,35 +86,63 @@ def shift_edge(edges: Sequence[float], edge: int, ratio: float, *, up: bool = Fa
     return None if beyond or edge + 1 >= len(edges) else max(edge + 1, shifted)
 
 
-def _choose_edges(check: LatencyCheck, state: CheckState, border: bool) -> tuple[int, ...]:
-    """Edges stay within an epoch; at its border those that the control has drifted away from are chosen anew."""
-    total, chosen = float(state.history.sum()), []
-    for quantile, edge in zip(check.quantiles, state.edges, strict=True):
+def _edges_of(check: LatencyCheck, state: CheckState, seen: Floats, epochs: Sequence[int]) -> NDArray[np.int64]:
+    """The edges in each block, [T, quantiles]: they stay within an epoch, and at its border those that the control has
+    drifted away from are chosen anew."""
+    edges, epoch, found = state.edges, state.epoch, []
+    for number, block_epoch in enumerate(epochs):
+        border = 0 <= epoch < block_epoch
+        if border or min(edges) < 0:
+            edges = _choose_edges(check, edges, seen[number], border)
+        epoch = max(epoch, block_epoch)
+        found.append(edges)
+    return np.asarray(found)
+
+
+def _choose_edges(check: LatencyCheck, edges: Sequence[int], history: Floats, border: bool) -> tuple[int, ...]:
+    total, chosen = float(history.sum()), []
+    for quantile, edge in zip(check.quantiles, edges, strict=True):
         tail = 1.0 - quantile
-        seen = float(state.history[edge + 1 :].sum()) / total if total else tail
+        seen = float(history[edge + 1 :].sum()) / total if total else tail
         drifted = border and not tail / 3.0 <= seen <= 3.0 * tail
-        renewed = choose_edge(state.history, quantile) if edge < 0 or drifted else edge
+        renewed = choose_edge(history, quantile) if edge < 0 or drifted else edge
         chosen.append(edge if renewed < 0 else renewed)
     return tuple(chosen)
 
 
+def _above(cells: Floats) -> Floats:
+    """How many lie in each cell or above, [T, cells]."""
+    sums: Floats = np.add.accumulate(cells[:, ::-1], axis=1)[:, ::-1]
+    return sums
+
+
+def _shifted(check: LatencyCheck, edges: NDArray[np.int64], ratio: float, up: bool) -> NDArray[np.int64]:
+    """`shift_edge` of each; -1 where there is none."""
+    found = edges.ravel().tolist()
+    places = {edge: shift_edge(check.edges, edge, ratio, up=up) if edge >= 0 else None for edge in set(found)}
+    known = {edge: -1 if place is None else place for edge, place in places.items()}
+    return np.asarray([known[edge] for edge in found]).reshape(edges.shape)
+
+
 def _slower(
-    check: LatencyCheck, edges: Sequence[int], above: Sequence[Floats], ratio: float, *, up: bool = False
+    check: LatencyCheck, edges: NDArray[np.int64], above: Sequence[Floats], ratio: float, *, up: bool = False
 ) -> Marks:
-    """Marks: control above its edge, candidate above `ratio` times that. Rows that cannot tell have none."""
-    rows = np.zeros((4, len(edges)))
-    for row, edge in enumerate(edges):
-        rows[0, row], rows[2, row] = above[0][0], above[1][0]
-        shifted = shift_edge(check.edges, edge, ratio, up=up) if edge >= 0 else None
-        if shifted is not None:
-            rows[1, row], rows[3, row] = above[0][shifted + 1], above[1][edge + 1]
-    return Marks(rows[0], rows[1], rows[2], rows[3])
+    """Marks, T x quantiles: control above its edge, candidate above `ratio` times that. Rows that cannot tell have
+    none."""
+    shifted = _shifted(check, edges, ratio, up)
+    possible, blocks = shifted >= 0, np.arange(len(edges))[:, None]
+    ours = np.where(possible, above[0][blocks, shifted + 1], 0.0)
+    theirs = np.where(possible, above[1][blocks, edges + 1], 0.0)
+    whole = (np.repeat(each[:, 0], edges.shape[1]) for each in above[:2])
+    return Marks(next(whole), ours.ravel(), next(whole), theirs.ravel())
 
 
-def _design(check: LatencyCheck, above: Floats, edge: int, ratio: float) -> float:
-    """The log odds of the marks if the candidate's latency is distributed as the control's was before this block."""
-    shifted = shift_edge(check.edges, edge, ratio) if edge >= 0 else None
-    if shifted is None:
-        return _WEAKEST
-    near, far = ((float(above[at + 1]) + 0.5) / (float(above[0]) + 1.0) for at in (edge, shifted))
-    return min(_WEAKEST, max(_STRONGEST, math.log(far / near * (1.0 - near) / (1.0 - far))))
+def _designs(check: LatencyCheck, edges: NDArray[np.int64], above: Floats, ratio: float) -> Floats:
+    """The log odds of the marks if the candidate's latency is distributed as the control's was before each block,
+    T x quantiles."""
+    shifted, blocks = _shifted(check, edges, ratio, up=False), np.arange(len(edges))[:, None]
+    near, far = ((above[blocks, at + 1] + 0.5) / (above[:, :1] + 1.0) for at in (edges, shifted))
+    # Where nothing is shifted far is 1 or near; what comes out there is not used.
+    odds = np.log(far / near * (1.0 - near + 1e-12) / (1.0 - far + 1e-12))
+    designs: Floats = np.where(shifted >= 0, np.minimum(_WEAKEST, np.maximum(_STRONGEST, odds)), _WEAKEST).ravel()
+    return designs

@@ -1,16 +1,17 @@
 """What a check knows so far: its e-processes, and the counts behind them. Pure; numpy only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router.errors import InvalidArgument
 from router.evidence import Block
 from router.families import ODDS_GRID, SAFE_FRACTIONS, Floats, Marks, bernoulli_llr, rates_below
 from router.sequential import Margin, SequentialCheck
-from router.wealth import EProcess, design_prior, even_prior
+from router.wealth import Bet, EProcess, design_prior, even_prior, play
 
 HARM, FLOOR = "harm", "floor"
 HALF_LIFE = 10_000.0
@@ -59,45 +60,109 @@ class CheckState:
 _ARRAYS = ("totals", "history", "likelihood")
 
 
-def count(state: CheckState, block: Block, marks: Marks, control: Sequence[float] | Floats) -> CheckState:
-    """Book a block's counts; `control`: the control's cells in it. Blocks of an epoch that is over (late labels,
-    requests that were in flight) count in the totals only."""
-    added = np.stack([marks.candidate_n, marks.candidate_k, marks.control_n, marks.control_k], axis=1)
-    cells = np.asarray(control, dtype=np.float64)
-    ours, theirs = state.requests if block.epoch <= state.epoch else (0, 0)
-    if block.epoch >= state.epoch:
-        ours, theirs = ours + int(added[0, 0]), theirs + int(added[0, 2])
-    return replace(
-        state,
-        epoch=max(state.epoch, block.epoch),
-        requests=(ours, theirs),
-        totals=state.totals + added,
-        history=state.history * 0.5 ** (float(cells.sum()) / HALF_LIFE) + cells,
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """Blocks in a row as a check sees them, T of them. marks: T blocks x rows, flat, row by row within a block; epochs:
+    [T]; histories: [T + 1, cells], what was seen of the control before each block and, last, after all; edges: of a
+    latency check, in the last block."""
+
+    marks: Marks
+    epochs: tuple[int, ...]
+    histories: Floats
+    edges: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observed:
+    """A check after a run of blocks. told: [blocks], which of them counted something of this check's; harm: log e of
+    harm after each of those, at most 0 where a gate is closed."""
+
+    state: CheckState
+    told: NDArray[np.bool_]
+    harm: Floats = field(default_factory=lambda: np.empty(0))
+
+
+def epochs_of(blocks: Sequence[Block], told: NDArray[np.bool_]) -> tuple[int, ...]:
+    """The epochs of those blocks."""
+    return tuple(block.epoch for block, counted in zip(blocks, told.tolist(), strict=True) if counted)
+
+
+def told_cells(ours: Floats, theirs: Floats) -> NDArray[np.bool_]:
+    """The blocks in which one of the two arms has any cell: [T]."""
+    told: NDArray[np.bool_] = (ours.sum(axis=1) + theirs.sum(axis=1)) > 0.0
+    return told
+
+
+def histories(state: CheckState, cells: Floats) -> Floats:
+    """What is known of the control before each block and after all, older counts fading. cells: [T, cells]."""
+    seen = np.empty((len(cells) + 1, cells.shape[1]))
+    seen[0] = state.history
+    fading = 0.5 ** (cells.sum(axis=1) / HALF_LIFE)
+    for number, fade in enumerate(fading):
+        np.multiply(seen[number], fade, out=seen[number + 1])
+        seen[number + 1] += cells[number]
+    return seen
+
+
+def count(state: CheckState, run: Run, processes: Mapping[str, EProcess], likelihood: Floats) -> CheckState:
+    """Book a run of blocks, and what came of the bets on it. Blocks of an epoch that is over (late labels, requests
+    that were in flight) count in the totals only."""
+    parts = (run.marks.candidate_n, run.marks.candidate_k, run.marks.control_n, run.marks.control_k)
+    added = np.array(parts).reshape(4, len(run.epochs), -1)
+    epoch = max(state.epoch, *run.epochs)
+    present = [number for number, found in enumerate(run.epochs) if found == epoch]
+    ours, theirs = state.requests if epoch == state.epoch else (0, 0)
+    return CheckState(
+        epoch=epoch,
+        requests=(ours + int(added[0, present, 0].sum()), theirs + int(added[2, present, 0].sum())),
+        totals=state.totals + np.add.reduce(added, axis=1).T,
+        history=run.histories[-1],
+        edges=run.edges or state.edges,
+        processes=processes,
+        likelihood=likelihood,
     )
 
 
-def bet(processes: Mapping[str, EProcess], name: str, llr: Floats, prior: Floats) -> EProcess:
-    """The named process after one block; begun when there is none."""
-    return (processes.get(name) or EProcess.start(len(llr), prior)).update(llr, prior)
+def summed(before: Floats, added: Floats) -> Floats:
+    """The sum after each block, [T, ...], added one after the other: as exact in one run as in many."""
+    sums: Floats = np.add.accumulate(np.concatenate([before[None], added]))
+    return sums[1:]
 
 
-def bet_below(
-    check: SequentialCheck, processes: dict[str, EProcess], hits: int, n: int, design: float | None = None
-) -> None:
-    """One block for each limit that the candidate's rate may be shown to be below (family D). `design`: the rate of the
-    control before this block, on which half of what is bet lies."""
-    for below in dict.fromkeys(margin.below for margin in check.margins if margin.below is not None):
-        rates, prior = rates_below(below), even_prior(len(SAFE_FRACTIONS))
-        if design is not None:
-            rates = np.concatenate([[min(max(design, float(rates[0])), float(rates[-1]))], rates])
-            prior = design_prior(len(rates))
-        llr = bernoulli_llr(hits, n, below, rates)
-        processes[below_key(below)] = bet(processes, below_key(below), llr, prior)
+class Bets:
+    """The bets of one check on a run of blocks, by the name of the process; begun where there is none."""
+
+    def __init__(self, state: CheckState) -> None:
+        self._processes = state.processes
+        self._bets: dict[str, Bet] = {}
+
+    def add(self, name: str, llr: Floats, prior: Floats) -> None:
+        """llr: [T, rows, alternatives]."""
+        process = self._processes.get(name) or EProcess.start(llr.shape[1], prior)
+        self._bets[name] = Bet(process, llr, prior)
+
+    def add_below(self, check: SequentialCheck, hits: Floats, n: Floats, design: Floats | None = None) -> None:
+        """A bet for each limit that the candidate's rate may be shown to be below (family D); hits, n: [T]. `design`:
+        the rate of the control before each block, on which half of what is bet lies."""
+        for below in dict.fromkeys(margin.below for margin in check.margins if margin.below is not None):
+            rates, prior = rates_below(below), even_prior(len(SAFE_FRACTIONS))
+            if design is not None:
+                first = np.clip(design, rates[0], rates[-1])[:, None]
+                rates = np.concatenate([first, np.broadcast_to(rates, (len(first), len(rates)))], axis=1)
+                prior = design_prior(rates.shape[1])
+            self.add(below_key(below), bernoulli_llr(hits, n, below, rates)[:, None], prior)
+
+    def play(self) -> tuple[dict[str, EProcess], dict[str, Floats]]:
+        """All processes after the run, and the paths of those that were bet on: [T, rows]."""
+        played = play(self._bets)
+        processes = {**self._processes, **{name: one.process for name, one in played.items()}}
+        return processes, {name: one.path for name, one in played.items()}
 
 
-def design_grid(design: float) -> Floats:
-    """Alternatives of a non-inferiority test: "no difference", then the grid downwards."""
-    return np.concatenate([[design], np.negative(ODDS_GRID)])
+def design_grids(designs: Floats) -> Floats:
+    """Alternatives of non-inferiority tests: "no difference" (a design each), then the grid downwards. [rows, 13]."""
+    downwards = np.broadcast_to(np.negative(ODDS_GRID), (len(designs), len(ODDS_GRID)))
+    return np.concatenate([designs[:, None], downwards], axis=1)
 
 
 def ratio_key(ratio: float) -> str:
@@ -116,12 +181,11 @@ def margin_keys(margin: Margin) -> tuple[str, ...]:
     return (*ratio, *(() if margin.below is None else (below_key(margin.below),)))
 
 
-def cells_of(
-    check: SequentialCheck, candidate: Sequence[int], control: Sequence[int], cells: int
-) -> tuple[Floats, Floats]:
-    """Both arms' cells; none counted are zeros. Raises InvalidArgument when there are more or fewer than `cells`."""
-    for counted in (candidate, control):
-        if counted and len(counted) != cells:
-            raise InvalidArgument(f"{check.name}: {len(counted)} cells were counted, the check has {cells}")
-    ours, theirs = (np.asarray(counted or (0,) * cells, dtype=np.float64) for counted in (candidate, control))
-    return ours, theirs
+def cells_of(check: SequentialCheck, counted: Sequence[Sequence[int]], cells: int) -> Floats:
+    """The cells of one arm in each block, [T, cells]; none counted are zeros. Raises InvalidArgument when there are
+    more or fewer than `cells`."""
+    nothing = (0,) * cells
+    for one in counted:
+        if one and len(one) != cells:
+            raise InvalidArgument(f"{check.name}: {len(one)} cells were counted, the check has {cells}")
+    return np.asarray([one or nothing for one in counted], dtype=np.float64).reshape(len(counted), cells)

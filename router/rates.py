@@ -1,39 +1,59 @@
-"""What one block adds to a check of a rate: against the control, or against a limit. Pure; numpy only."""
+"""What blocks add to a check of a rate: against the control, or against a limit. Pure; numpy only."""
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 
 from router.evidence import Block, Pairs
 from router.families import ODDS_GRID, Floats, Marks, bernoulli_llr, conditional_llr, paired_llr, rates_above
-from router.ledger import ENOUGH_HISTORY, FLOOR, HARM, CheckState, bet, bet_below, count, design_grid, ratio_key
+from router.ledger import (
+    ENOUGH_HISTORY,
+    FLOOR,
+    HARM,
+    Bets,
+    CheckState,
+    Observed,
+    Run,
+    count,
+    design_grids,
+    epochs_of,
+    histories,
+    ratio_key,
+    summed,
+)
 from router.sequences import paired_likelihood, ratio_likelihood
 from router.sequential import LimitCheck, RateCheck
 from router.wealth import design_prior, even_prior
 
 
-def observe_rate(check: RateCheck, state: CheckState, block: Block) -> CheckState:
-    """Bets of families A (F for pairs) and D on one block."""
-    (n_c, k_c), (n_s, k_s) = counts_of_rate(check, block)
-    if n_c + n_s == 0:
-        return state
-    marks = Marks.of((n_c, k_c), (n_s, k_s))
-    processes = dict(state.processes)
-    tolerated = log_odds_margin(check, state.history, check.tolerated)
-    llr = _rate_llr(check, marks, np.asarray(ODDS_GRID), tolerated)
-    processes[HARM] = bet(processes, HARM, llr, even_prior(llr.shape[1]))
+def observe_rate(check: RateCheck, state: CheckState, blocks: Sequence[Block]) -> Observed:
+    """Bets of families A (F for pairs) and D on a run of blocks."""
+    counts = np.asarray([counts_of_rate(check, block) for block in blocks], dtype=np.float64)
+    told = counts[:, :, 0].sum(axis=1) > 0.0
+    if not told.any():
+        return Observed(state, told)
+    (n_c, k_c), (n_s, k_s) = counts[told].transpose(1, 2, 0)
+    seen = histories(state, np.stack([n_s - k_s, k_s], axis=1))
+    run = Run(Marks(n_c, k_c, n_s, k_s), epochs_of(blocks, told), seen)
+    bets = Bets(state)
+    tolerated = log_odds_margins(check, seen[:-1], check.tolerated)
+    bets.add(HARM, _rate_llr(check, run.marks, np.asarray(ODDS_GRID), tolerated)[:, None], even_prior(len(ODDS_GRID)))
     if check.ignore_below > 0.0:
-        llr = bernoulli_llr(k_c, n_c, check.ignore_below, rates_above(check.ignore_below))
-        processes[FLOOR] = bet(processes, FLOOR, llr, even_prior(llr.shape[1]))
+        rates = rates_above(check.ignore_below)
+        bets.add(FLOOR, bernoulli_llr(k_c, n_c, check.ignore_below, rates)[:, None], even_prior(len(rates)))
     for ratio in dict.fromkeys(margin.ratio for margin in check.margins if margin.ratio is not None):
-        log_margin = log_odds_margin(check, state.history, ratio)
-        llr = _rate_llr(check, marks, design_grid(-(log_margin or 0.1)), log_margin)
-        processes[ratio_key(ratio)] = bet(processes, ratio_key(ratio), llr, design_prior(llr.shape[1]))
-    bet_below(check, processes, k_c, n_c, low_rate(state.history))
-    likelihood = paired_likelihood(k_c, k_s) if check.mark == "paired" else ratio_likelihood(marks)
-    state = count(state, block, marks, (n_s - k_s, k_s))
-    return replace(state, processes=processes, likelihood=state.likelihood + likelihood)
+        margins = log_odds_margins(check, seen[:-1], ratio)
+        grids = design_grids(-np.where((margins == 0.0) | np.isnan(margins), 0.1, margins))
+        llr = _rate_llr(check, run.marks, grids, margins)
+        bets.add(ratio_key(ratio), llr[:, None], design_prior(llr.shape[1]))
+    bets.add_below(check, k_c, n_c, low_rate(seen[:-1]))
+    processes, paths = bets.play()
+    likelihood = paired_likelihood(k_c, k_s) if check.mark == "paired" else ratio_likelihood(run.marks)
+    harm = paths[HARM][:, 0]
+    harm = np.minimum(harm, paths[FLOOR][:, 0]) if FLOOR in paths else harm
+    after = summed(state.likelihood, likelihood[:, None])[-1]
+    return Observed(count(state, run, processes, after), told, harm)
 
 
 def counts_of_rate(check: RateCheck, block: Block) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -45,38 +65,47 @@ def counts_of_rate(check: RateCheck, block: Block) -> tuple[tuple[int, int], tup
     return ((n_c, n_c - k_c), (n_s, n_s - k_s)) if check.more_is_better else ((n_c, k_c), (n_s, k_s))
 
 
-def _rate_llr(check: RateCheck, marks: Marks, theta: Floats, log_margin: float | None) -> Floats:
-    """[1, alternatives]; nothing is bet while the margin is not known."""
-    if log_margin is None:
-        return np.zeros((1, len(theta)))
+def _rate_llr(check: RateCheck, marks: Marks, theta: Floats, log_margins: Floats) -> Floats:
+    """[T, alternatives]; nothing is bet while the margin is not known."""
     if check.mark == "paired":
-        return paired_llr(marks.candidate_k, marks.control_k, theta, log_margin)
-    return conditional_llr(marks, theta, log_margin)
+        return paired_llr(marks.candidate_k, marks.control_k, theta, log_margins[:, None])
+    unknown = np.isnan(log_margins)
+    llr = conditional_llr(marks, theta, np.where(unknown, 0.0, log_margins) if log_margins.any() else 0.0)
+    llr[unknown] = 0.0
+    return llr
 
 
 def log_odds_margin(check: RateCheck, history: Floats, ratio: float) -> float | None:
-    """The ratio of rates as log odds of the worse mark, at the control's rate before this block; None when too little
-    is known. With few requests a rate of less-is-better marks is taken to be low, where odds and rates are the same."""
+    """`log_odds_margins` of one history; None when too little is known."""
+    margin = float(log_odds_margins(check, history[None], ratio)[0])
+    return None if math.isnan(margin) else margin
+
+
+def log_odds_margins(check: RateCheck, seen: Floats, ratio: float) -> Floats:
+    """The ratio of rates as log odds of the worse mark, at the control's rate before each block: [T], NaN where too
+    little is known. With few requests a rate of less-is-better marks is taken to be low, where odds and rates are the
+    same."""
     if ratio == 1.0 or check.mark == "paired":
-        return math.log(ratio)
-    good, bad = float(history[0]), float(history[1])
+        return np.full(len(seen), math.log(ratio))
+    good, bad = seen[:, 0], seen[:, 1]
     if not check.more_is_better:
-        rate = low_rate(history)
-        return log_odds(min(0.999, ratio * rate)) - log_odds(rate)
-    if good + bad < ENOUGH_HISTORY:
-        return None
+        rate = low_rate(seen)
+        return log_odds(np.minimum(0.999, ratio * rate)) - log_odds(rate)
     rate = (bad + 0.5) / (good + bad + 1.0)
-    return log_odds(min(0.999, max(1e-6, 1.0 - ratio * (1.0 - rate)))) - log_odds(rate)
+    margins = log_odds(np.clip(1.0 - ratio * (1.0 - rate), 1e-6, 0.999)) - log_odds(rate)
+    return np.where(good + bad < ENOUGH_HISTORY, math.nan, margins)
 
 
-def low_rate(history: Floats) -> float:
-    """The control's rate of (not marked, marked) before this block, near 0 while little is known."""
-    return float((history[1] + 0.5) / (history.sum() + ENOUGH_HISTORY))
+def low_rate(seen: Floats) -> Floats:
+    """The control's rate of (not marked, marked) before each block, near 0 while little is known: [T]."""
+    rate: Floats = (seen[:, 1] + 0.5) / (seen.sum(axis=1) + ENOUGH_HISTORY)
+    return rate
 
 
-def log_odds(rate: float) -> float:
-    """Of a rate in (0, 1)."""
-    return math.log(rate) - math.log1p(-rate)
+def log_odds(rate: Floats) -> Floats:
+    """Of rates in (0, 1)."""
+    odds: Floats = np.log(rate) - np.log1p(-rate)
+    return odds
 
 
 def counts_of_limit(check: LimitCheck, block: Block) -> tuple[int, int]:
@@ -95,13 +124,17 @@ def limit_llr(check: LimitCheck, block: Block) -> Floats:
     return bernoulli_llr(k, n, check.limit, rates_above(check.limit))
 
 
-def observe_limit(check: LimitCheck, state: CheckState, block: Block) -> CheckState:
-    """Bets of family D on one block."""
-    n, k = counts_of_limit(check, block)
-    if n == 0:
-        return state
-    processes = dict(state.processes)
-    llr = limit_llr(check, block)
-    processes[HARM] = bet(processes, HARM, llr, even_prior(llr.shape[1]))
-    bet_below(check, processes, k, n)
-    return replace(count(state, block, Marks.of((n, k), (0, 0)), (0, 0)), processes=processes)
+def observe_limit(check: LimitCheck, state: CheckState, blocks: Sequence[Block]) -> Observed:
+    """Bets of family D on a run of blocks."""
+    counts = np.asarray([counts_of_limit(check, block) for block in blocks], dtype=np.float64)
+    told = counts[:, 0] > 0.0
+    if not told.any():
+        return Observed(state, told)
+    n, k = counts[told].T
+    nothing, rates = np.zeros(len(n)), rates_above(check.limit)
+    run = Run(Marks(n, k, nothing, nothing), epochs_of(blocks, told), histories(state, np.zeros((len(n), 2))))
+    bets = Bets(state)
+    bets.add(HARM, bernoulli_llr(k, n, check.limit, rates)[:, None], even_prior(len(rates)))
+    bets.add_below(check, k, n)
+    processes, paths = bets.play()
+    return Observed(count(state, run, processes, state.likelihood), told, paths[HARM][:, 0])

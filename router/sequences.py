@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from router.families import ODDS_GRID, SAFE_FRACTIONS, Floats, Marks, conditional_llr, paired_llr
 
@@ -12,10 +14,13 @@ RATIO_REACH = 5.0
 _BEND = 3.5
 
 
+@cache
 def ratio_grid() -> Floats:
-    """Log odds ratios at which likelihoods are kept: 81 points in [-5, 5], 0.03 apart near 0 and 0.4 at the ends."""
+    """Log odds ratios at which likelihoods are kept: 81 points in [-5, 5], 0.03 apart near 0 and 0.4 at the ends; not
+    to be written to."""
     at = np.linspace(-1.0, 1.0, RATIO_POINTS)
     points: Floats = RATIO_REACH * np.sinh(_BEND * at) / math.sinh(_BEND)
+    points.flags.writeable = False
     return points
 
 
@@ -24,8 +29,8 @@ def ratio_likelihood(marks: Marks) -> Floats:
     return conditional_llr(marks, ratio_grid())
 
 
-def paired_likelihood(candidate_only: int, control_only: int) -> Floats:
-    """The same for discordant pairs: [1, points]."""
+def paired_likelihood(candidate_only: ArrayLike, control_only: ArrayLike) -> Floats:
+    """The same for discordant pairs: [rows, points]."""
     return paired_llr(candidate_only, control_only, ratio_grid())
 
 

@@ -1,79 +1,113 @@
-"""What one block adds to a check of predictions: shares of classes, the distribution of a score. Pure; numpy only."""
+"""What blocks add to a check of predictions: shares of classes, the distribution of a score. Pure; numpy only."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router.evidence import Block
 from router.families import ODDS_GRID, SCORE_GRID, Floats, Marks, conditional_llr, tilt_llr, two_sided
-from router.ledger import ENOUGH_HISTORY, HARM, CheckState, bet, cells_of, count
-from router.sequential import ClassCheck, ScoreCheck
-from router.wealth import even_prior
+from router.ledger import (
+    ENOUGH_HISTORY,
+    HARM,
+    Bets,
+    CheckState,
+    Observed,
+    Run,
+    cells_of,
+    count,
+    epochs_of,
+    histories,
+    summed,
+    told_cells,
+)
+from router.sequential import ClassCheck, ScoreCheck, SequentialCheck
+from router.wealth import even_prior, log_mean_exp
 
 
-def observe_classes(check: ClassCheck, state: CheckState, block: Block) -> CheckState:
-    """Bets of family A on one block, up and down, a row for each class."""
-    ours, theirs = cells_of(check, block.candidate.classes, block.arm(check.control).classes, check.classes)
-    n_c, n_s = float(ours.sum()), float(theirs.sum())
-    if n_c + n_s == 0.0:
-        return state
-    marks = Marks(np.full(len(ours), n_c), ours, np.full(len(ours), n_s), theirs)
-    llr = _class_llr(check, marks, state.history)
-    processes = {HARM: bet(state.processes, HARM, llr, even_prior(llr.shape[1]))}
-    likelihood = state.likelihood + _share_moments(n_c, n_s, ours, theirs)
-    return replace(count(state, block, marks, theirs), processes=processes, likelihood=likelihood)
+def observe_classes(check: ClassCheck, state: CheckState, blocks: Sequence[Block]) -> Observed:
+    """Bets of family A on a run of blocks, up and down, a row for each class."""
+    ours, theirs, told = _both(check, blocks, "classes", check.classes)
+    if not told.any():
+        return Observed(state, told)
+    n_c, n_s = (np.repeat(cells.sum(axis=1), check.classes) for cells in (ours, theirs))
+    run = Run(Marks(n_c, ours.ravel(), n_s, theirs.ravel()), epochs_of(blocks, told), histories(state, theirs))
+    bets, llr = Bets(state), _class_llr(check, run)
+    bets.add(HARM, llr.reshape(len(ours), check.classes, -1), even_prior(llr.shape[1]))
+    processes, paths = bets.play()
+    likelihood = summed(state.likelihood, _share_moments(ours, theirs))[-1]
+    return Observed(count(state, run, processes, likelihood), told, log_mean_exp(paths[HARM]))
 
 
-def _class_llr(check: ClassCheck, marks: Marks, history: Floats) -> Floats:
-    """[classes, up and down]. The tolerance becomes odds at the control's shares before this block."""
+def _both(
+    check: SequentialCheck, blocks: Sequence[Block], family: str, cells: int
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Both arms' cells in the blocks that have any, [T, cells] each, and which blocks these are."""
+    ours = cells_of(check, [getattr(block.candidate, family) for block in blocks], cells)
+    theirs = cells_of(check, [getattr(block.arm(check.control), family) for block in blocks], cells)
+    told = told_cells(ours, theirs)
+    return ours[told], theirs[told], told
+
+
+def _class_llr(check: ClassCheck, run: Run) -> Floats:
+    """[T x classes, up and down]. The tolerance becomes odds at the control's shares before each block."""
     if check.tolerance == 0.0:
-        return conditional_llr(marks, two_sided(ODDS_GRID))
-    seen = float(history.sum())
-    if seen < ENOUGH_HISTORY:
-        return np.zeros((check.classes, 2 * len(ODDS_GRID)))
-    shares = (history + 0.5) / (seen + 0.5 * check.classes)
-    return np.concatenate([_off(marks, shares, sign * check.tolerance) for sign in (1.0, -1.0)], axis=1)
+        return conditional_llr(run.marks, two_sided(ODDS_GRID))
+    before = run.histories[:-1]
+    seen = before.sum(axis=1, keepdims=True)
+    shares = ((before + 0.5) / (seen + 0.5 * check.classes)).ravel()
+    llr = _off(run.marks, shares, check.tolerance)
+    llr[np.repeat(seen[:, 0] < ENOUGH_HISTORY, check.classes)] = 0.0
+    return llr
 
 
 def _off(marks: Marks, shares: Floats, tolerance: float) -> Floats:
-    """Share above share + tolerance (or below, for a negative one); a bound outside (0, 1) cannot be passed."""
-    bounds = shares + tolerance
+    """Share above share + tolerance, and below share - tolerance; a bound outside (0, 1) cannot be passed."""
+    signs = np.array([[1.0], [-1.0]])
+    bounds = shares + tolerance * signs
     possible = (bounds > 0.0) & (bounds < 1.0)
     inside = np.where(possible, bounds, 0.5)
     margins = np.log(inside / (1.0 - inside)) - np.log(shares / (1.0 - shares))
-    grid = np.sign(tolerance) * np.asarray(ODDS_GRID)
-    return np.where(possible[:, None], conditional_llr(marks, grid, margins), 0.0)
+    grids = np.repeat(signs * np.asarray(ODDS_GRID), len(shares), axis=0)
+    twice = Marks(
+        *(np.concatenate([x, x]) for x in (marks.candidate_n, marks.candidate_k, marks.control_n, marks.control_k))
+    )
+    llr = np.where(possible.reshape(-1, 1), conditional_llr(twice, grids, margins.ravel()), 0.0)
+    return np.concatenate([llr[: len(shares)], llr[len(shares) :]], axis=1)
 
 
-def _share_moments(n_c: float, n_s: float, ours: Floats, theirs: Floats) -> Floats:
-    """(sum h D, sum h, sum V) of the difference in shares: [classes, 3]; zeros when an arm is empty."""
-    if n_c == 0.0 or n_s == 0.0:
-        return np.zeros((len(ours), 3))
+def _share_moments(ours: Floats, theirs: Floats) -> Floats:
+    """(sum h D, sum h, sum V) of the difference in shares, [T, classes, 3]; zeros where an arm is empty."""
+    n_c, n_s = ours.sum(axis=1, keepdims=True), theirs.sum(axis=1, keepdims=True)
     whole = n_c + n_s
     h, shares = n_c * n_s / whole, (ours + theirs) / whole
-    return np.stack([h * (ours / n_c - theirs / n_s), np.full(len(ours), h), h * shares * (1.0 - shares)], axis=1)
+    shift = ours / np.maximum(n_c, 1.0) - theirs / np.maximum(n_s, 1.0)
+    return np.stack([h * shift, np.broadcast_to(h, ours.shape), h * shares * (1.0 - shares)], axis=2)
 
 
-def observe_score(check: ScoreCheck, state: CheckState, block: Block) -> CheckState:
-    """Bets of family B on one block."""
-    ours, theirs = cells_of(check, block.candidate.scores, block.arm(check.control).scores, check.buckets)
-    n_c, n_s = float(ours.sum()), float(theirs.sum())
-    if n_c + n_s == 0.0:
-        return state
-    llr = tilt_llr(ours, theirs, two_sided(SCORE_GRID))
-    processes = {HARM: bet(state.processes, HARM, llr, even_prior(llr.shape[1]))}
-    likelihood = state.likelihood + _shift_moments(n_c, n_s, ours, theirs)
-    state = count(state, block, Marks.of((n_c, 0.0), (n_s, 0.0)), theirs)
-    return replace(state, processes=processes, likelihood=likelihood)
+def observe_score(check: ScoreCheck, state: CheckState, blocks: Sequence[Block]) -> Observed:
+    """Bets of family B on a run of blocks. There is no harm while the estimated shift is below its gate."""
+    ours, theirs, told = _both(check, blocks, "scores", check.buckets)
+    if not told.any():
+        return Observed(state, told)
+    n_c, n_s, nothing = ours.sum(axis=1), theirs.sum(axis=1), np.zeros(len(ours))
+    run = Run(Marks(n_c, nothing, n_s, nothing), epochs_of(blocks, told), histories(state, theirs))
+    bets, llr = Bets(state), tilt_llr(ours, theirs, two_sided(SCORE_GRID))
+    bets.add(HARM, llr[:, None], even_prior(llr.shape[1]))
+    processes, paths = bets.play()
+    likelihood = summed(state.likelihood, _shift_moments(ours, theirs)[:, None])
+    weighted, weight = likelihood[:, 0, 0], likelihood[:, 0, 1]
+    closed = np.abs(weighted) < check.min_auc_shift * weight
+    harm = np.where(closed | (weight == 0.0), np.minimum(paths[HARM][:, 0], 0.0), paths[HARM][:, 0])
+    return Observed(count(state, run, processes, likelihood[-1]), told, harm)
 
 
-def _shift_moments(n_c: float, n_s: float, ours: Floats, theirs: Floats) -> Floats:
+def _shift_moments(ours: Floats, theirs: Floats) -> Floats:
     """(sum h D, sum h, sum V) of D = P(candidate's score is higher) + P(same bucket) / 2 - 1/2, block by block, so that
-    a ramp under drift cannot confound it (van Elteren 1960): [1, 3]."""
-    if n_c == 0.0 or n_s == 0.0:
-        return np.zeros((1, 3))
-    whole, totals = n_c + n_s, ours + theirs
-    shift = float(ours @ (np.cumsum(theirs) - 0.5 * theirs)) / (n_c * n_s) - 0.5
+    a ramp under drift cannot confound it (van Elteren 1960): [T, 3]; zeros where an arm is empty."""
+    n_c, n_s, totals = ours.sum(axis=1), theirs.sum(axis=1), ours + theirs
+    whole = n_c + n_s
+    shift = (ours * (np.add.accumulate(theirs, axis=1) - 0.5 * theirs)).sum(axis=1) / np.maximum(n_c * n_s, 1.0) - 0.5
     h = n_c * n_s / whole
-    ties = float((totals**3 - totals).sum()) / (whole * (whole - 1.0))
-    return np.array([[h * shift, h, h * (whole + 1.0 - ties) / (12.0 * whole)]])
+    ties = (totals**3 - totals).sum(axis=1) / (whole * np.maximum(whole - 1.0, 1.0))
+    return np.stack([h * shift, h, h * (whole + 1.0 - ties) / (12.0 * whole)], axis=1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, hypergeom, nchypergeom_fisher
 
-from router import families
+from router import hypergeometric
 from router.families import (
     ODDS_GRID,
     SCORE_GRID,
@@ -16,7 +16,6 @@ from router.families import (
     binomial_llr,
     conditional_llr,
     gaussian_llr,
-    log_mgf,
     paired_llr,
     rates_above,
     rates_below,
@@ -24,6 +23,7 @@ from router.families import (
     tilt_llr,
     two_sided,
 )
+from router.hypergeometric import log_mgf
 
 GRID = np.asarray(ODDS_GRID)
 
@@ -60,14 +60,26 @@ def test_moments_agree_with_scipy_on_either_way_of_summing(monkeypatch: pytest.M
         wanted = [math.log(np.sum(hypergeom(n_c + n_s, n_c, m).pmf(k) * np.exp(tilt * k))) for tilt in theta]
         assert log_mgf(n_c, n_s, m, theta)[0] == pytest.approx(wanted, abs=1e-10)
         with monkeypatch.context() as patch:
-            patch.setattr(families, "_WIDE", 0)
+            patch.setattr(hypergeometric, "_WIDE", 0)
             assert log_mgf(n_c, n_s, m, theta)[0] == pytest.approx(wanted, abs=1e-10)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_many_rows_of_every_size_are_summed_as_one_by_one(shared: bool) -> None:
+    rng = np.random.default_rng(3)
+    n_c, n_s = (10.0 ** rng.uniform(0, 4, 600) // 1 for _ in range(2))
+    m = np.floor(rng.uniform(0, 1, 600) ** 3 * (n_c + n_s + 1))
+    theta = np.concatenate([GRID, -GRID, [5.0, -5.0]])
+    own = theta if shared else theta + rng.uniform(-0.1, 0.1, (600, len(theta)))
+    together = log_mgf(n_c, n_s, m, own)
+    alone = [log_mgf(n_c[row], n_s[row], m[row], own if shared else own[row])[0] for row in range(600)]
+    assert together == pytest.approx(np.asarray(alone), rel=1e-10, abs=1e-10)
 
 
 def test_large_blocks_are_summed_as_exactly_as_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     theta = np.array([-4.0, -0.1, 0.02, 1.0, 4.5])
     circle = log_mgf(9_000, 21_000, 12_000, theta)
-    monkeypatch.setattr(families, "_WIDE", 10**9)
+    monkeypatch.setattr(hypergeometric, "_WIDE", 10**9)
     assert circle == pytest.approx(log_mgf(9_000, 21_000, 12_000, theta), rel=1e-13)
 
 
