@@ -12,7 +12,7 @@ from pathlib import Path
 from random import random
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter_ns
+from time import perf_counter_ns, time
 from timeit import Timer
 
 from loadtests.requests import Target, binary_request, json_request
@@ -21,6 +21,8 @@ from router.counters import Segment
 from router.routes import PPM, Route, Variant
 from router.split import choose
 from router.telemetry import How, Outcome, Recorder, SeriesName, VariantSeries
+from router.tokens import Given
+from service.feedback import Feedback, Options, Stamp
 from service.protocol.check import bind
 from service.protocol.codec import decode, encode
 from service.protocol.messages import InferRequest, InferResponse, OutputTensor
@@ -86,7 +88,7 @@ def stages(folder: Path, *, passes: int = PASSES, pass_micros: float = PASS_MICR
 
 def own_duties(found: Sequence[Stage]) -> Stage:
     """What the gateway adds to the model for a keyed JSON request of one row."""
-    names = {"decode JSON", "check and bind JSON", "choose of two, by key", "watch", "observe", "encode JSON"}
+    names = {"decode JSON", "check and bind JSON", "choose of two, by key", "watch", "observe", "token", "encode JSON"}
     mine = [stage for stage in found if stage.name in names]
     assert len(mine) == len(names)
     total = "all but the model (JSON, key, two variants)"
@@ -142,13 +144,22 @@ class Subject:
         outputs = {output.name: output.array for output in response.outputs}
         series = recorder.variant(SeriesName(MODEL, 1, "1"), self.watch.families, perf_counter_ns())
         cells, _ = self.watch.cells(outputs)
-        watch, binary = self.watch, _binary(request)
+        watch, binary, stamp = self.watch, _binary(request), self._stamp(recorder)
         return {
             "watch": lambda: watch.cells(outputs),
             "observe": lambda: _observe(series, cells),
+            "token": lambda: stamp(cells),
             "encode JSON": lambda: encode(response, request),
             "encode binary": lambda: encode(response, binary),
         }
+
+    def _stamp(self, recorder: Recorder) -> Stamp:
+        """What signs an answer, so that feedback can come back for it."""
+        segment = recorder.segment
+        feedback = Feedback(segment, segment.directory, Options(86_400, 4096), time, lambda model, version: ())
+        stamp = feedback.stamp(Given(MODEL, 1, "1", 0, "split"), self.watch)
+        assert stamp is not None
+        return stamp
 
     def sampling(self, recorder: Recorder) -> dict[str, Call]:
         """What the loop does for a request whose inputs may be looked at; the thread that counts them stands still."""

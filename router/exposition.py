@@ -7,7 +7,6 @@ repository and from fixed words, never from a client.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -18,10 +17,12 @@ from prometheus_client.registry import Collector
 
 from router import telemetry
 from router.exposures import ExposureUse
+from router.histograms import Histogram
 from router.inputs import INPUTS, QUALITY, input_counts
 from router.layout import ASSIGNED, OUTCOME, REJECTED, RESTARTS, WORKER, How, Outcome
 from router.metrics import METRICS, VARIANT_LABELS, Labels, Sample
 from router.mirrors import DIFFERENCE_EDGES, MIRROR, counts_of
+from router.rewards import BAD, FEEDBACK, GOOD, ISSUED, REFUSALS, REFUSED, REFUSED_FEEDBACK
 from router.tally import BlockCopy, Reader, by_epoch, labels_of, total
 from router.telemetry import PHASES, STATES, WatchedFamily, watched_of
 
@@ -64,55 +65,14 @@ class _Sums:
     """Numbers by metric name and label values; histograms as cells of (edges, counts, sum in seconds)."""
 
     values: dict[str, Values] = field(default_factory=lambda: defaultdict(lambda: defaultdict(float)))
-    histograms: dict[str, dict[Labels, "_Histogram"]] = field(default_factory=lambda: defaultdict(dict))
+    histograms: dict[str, dict[Labels, Histogram]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, name: str, labels: Labels, value: float) -> None:
         self.values[name][labels] += value
 
-    def add_histogram(self, name: str, labels: Labels, more: "_Histogram") -> None:
+    def add_histogram(self, name: str, labels: Labels, more: Histogram) -> None:
         known = self.histograms[name].get(labels)
         self.histograms[name][labels] = more if known is None else known.plus(more)
-
-
-@dataclass(frozen=True, slots=True)
-class _Histogram:
-    """Counts at or below each edge, then all of them."""
-
-    edges: tuple[float, ...]
-    below: tuple[float, ...]
-    sum: float | None = None
-
-    @classmethod
-    def of(cls, edges: Sequence[float], cells: Sequence[int], sum_value: float | None = None) -> "_Histogram":
-        return cls(tuple(edges), tuple(accumulate(cells)), sum_value)
-
-    def plus(self, other: "_Histogram") -> "_Histogram":
-        """The sum over the edges of both. What one of them does not know between two of its own edges it counts at the
-        next one that both share or it owns: never too early, so no bucket ever goes down."""
-        edges = self.edges if self.edges == other.edges else tuple(sorted({*self.edges, *other.edges}))
-        pairs = zip(self._at(edges), other._at(edges), strict=True)
-        total_sum = None if self.sum is None or other.sum is None else self.sum + other.sum
-        return _Histogram(edges, tuple(mine + theirs for mine, theirs in pairs), total_sum)
-
-    def thinned(self) -> "_Histogram":
-        """Every second edge, and the last."""
-        keep = sorted({*range(0, len(self.edges), 2), len(self.edges) - 1})
-        below = (*(self.below[i] for i in keep), self.below[-1])
-        return _Histogram(tuple(self.edges[i] for i in keep), below, self.sum)
-
-    def buckets(self) -> list[tuple[str, float]]:
-        return list(zip([*(repr(float(edge)) for edge in self.edges), "+Inf"], self.below, strict=True))
-
-    def _at(self, edges: tuple[float, ...]) -> Iterator[float]:
-        if edges == self.edges:
-            yield from self.below
-            return
-        known = dict(zip(self.edges, self.below, strict=False))
-        count = 0.0
-        for edge in edges:
-            count = known.get(edge, count)
-            yield count
-        yield self.below[-1]
 
 
 class Exposition(Collector):
@@ -141,6 +101,8 @@ class Exposition(Collector):
                 _add_mirror(sums, copy)
             elif copy.spec.kind == INPUTS:
                 _add_inputs(sums, copy)
+            elif copy.spec.kind in (FEEDBACK, REFUSED_FEEDBACK):
+                _add_feedback(sums, copy)
             elif copy.spec.kind == WORKER:
                 _add_worker(sums, copy)
         for copy in copies:
@@ -187,11 +149,11 @@ def _add_times(sums: _Sums, copy: BlockCopy) -> None:
     labels = labels_of(copy, *VARIANT_LABELS)
     latency, times = copy.family(telemetry.LATENCY), copy.family(telemetry.TIME_NS)
     edges = [micros / 1e6 for micros in telemetry.LATENCY_EDGES_US]
-    histogram = _Histogram.of(edges, latency, times[0] / 1e9)
+    histogram = Histogram.of(edges, latency, times[0] / 1e9)
     sums.add_histogram("serin_request_duration_seconds", labels, histogram.thinned())
     edges = [micros / 1e6 for micros in telemetry.PHASE_EDGES_US]
     for number, phase in enumerate(PHASES, start=1):
-        histogram = _Histogram.of(edges, copy.family(phase), times[number] / 1e9)
+        histogram = Histogram.of(edges, copy.family(phase), times[number] / 1e9)
         sums.add_histogram("serin_request_phase_duration_seconds", (*labels, phase), histogram)
 
 
@@ -211,7 +173,7 @@ def _add_family(sums: _Sums, labels: Labels, family: WatchedFamily, cells: Seque
             sums.add("serin_predictions_total", (*labels, _clean(label)), count)
         return
     name = "serin_prediction_value" if family.kind == "value" else "serin_prediction_confidence"
-    sums.add_histogram(name, labels, _Histogram.of(family.edges, cells[:-1]))
+    sums.add_histogram(name, labels, Histogram.of(family.edges, cells[:-1]))
     sums.add("serin_predictions_nonfinite_total", labels, cells[-1])
 
 
@@ -228,7 +190,7 @@ def _add_mirror(sums: _Sums, copy: BlockCopy) -> None:
     for reason, count in counts.dropped.items():
         sums.add("serin_mirror_dropped_total", (*labels, reason), count)
     edges = [micros / 1e6 for micros in telemetry.LATENCY_EDGES_US]
-    latency = _Histogram.of(edges, copy.family(telemetry.LATENCY), copy.family(telemetry.TIME_NS)[0] / 1e9)
+    latency = Histogram.of(edges, copy.family(telemetry.LATENCY), copy.family(telemetry.TIME_NS)[0] / 1e9)
     if latency.below[-1]:
         sums.add_histogram("serin_mirror_duration_seconds", labels, latency.thinned())
     if counts.pairs:
@@ -241,7 +203,20 @@ def _add_mirror(sums: _Sums, copy: BlockCopy) -> None:
             sums.add("serin_mirror_outputs_total", (*of_output, "different"), found.different)
             sums.add("serin_mirror_rows_total", (*of_output, "same"), found.rows_same)
             sums.add("serin_mirror_rows_total", (*of_output, "different"), found.rows_different)
-            sums.add_histogram("serin_mirror_difference", of_output, _Histogram.of(DIFFERENCE_EDGES, found.differences))
+            sums.add_histogram("serin_mirror_difference", of_output, Histogram.of(DIFFERENCE_EDGES, found.differences))
+
+
+def _add_feedback(sums: _Sums, copy: BlockCopy) -> None:
+    if copy.spec.kind == REFUSED_FEEDBACK:
+        for reason, count in zip(REFUSALS, copy.family(REFUSED), strict=False):
+            _add_used(sums, "serin_feedback_refused_total", (reason,), count)
+        return
+    assignment = "direct" if copy.spec.labels["assignment"] == "direct" else "split"
+    labels = (*labels_of(copy, *VARIANT_LABELS), assignment)
+    if any(copy.family(ISSUED)) or any(copy.family(GOOD)) or any(copy.family(BAD)):
+        sums.add("serin_feedback_possible_total", labels, sum(copy.family(ISSUED)))
+        for result in (GOOD, BAD):
+            sums.add("serin_feedback_total", (*labels, result), sum(copy.family(result)))
 
 
 def _add_inputs(sums: _Sums, copy: BlockCopy) -> None:

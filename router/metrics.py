@@ -84,6 +84,15 @@ METRICS = (
         "serin_mirror_difference", "histogram", "Largest distance of a row of an output from the stable answer; its"
         " unit is that of the comparison.", (*_VARIANT, "output"),
     ),
+    MetricName(
+        "serin_feedback_total", "counter", "Labels and rewards that came back for answers of a variant, each once.",
+        (*_VARIANT, "assignment", "result"),
+    ),
+    MetricName(
+        "serin_feedback_possible_total", "counter", "Answers of a variant that feedback can come back for.",
+        (*_VARIANT, "assignment"),
+    ),
+    MetricName("serin_feedback_refused_total", "counter", "Feedback that was not counted, by reason.", ("reason",)),
     MetricName("serin_exposure_used", "gauge", "What a rollout's exposure budget has used up.", ("model", "limit")),
     MetricName("serin_exposure_limit", "gauge", "What a rollout's exposure budget allows.", ("model", "limit")),
     MetricName("serin_rollout_phase", "gauge", "1 for the phase of a model's last rollout.", ("model", "phase")),

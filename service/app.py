@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 
 import uvloop
 
@@ -18,7 +19,7 @@ from service.worker import Place, Worker, wait_at_most
 async def serve(lifeline: Lifeline, settings: Settings) -> None:
     """Run one worker until the supervisor says drain, or is gone."""
     config = lifeline.config
-    place = Place(config["slot"], config["instance"], config["token"], config["controller"])
+    place = Place(config["slot"], config["instance"], config["token"], config["controller"], time.time)
     worker = Worker(settings, place)
     drain, hurry, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
     try:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from router.errors import Kind
 from router.telemetry import How, Outcome, VariantSeries
+from service.feedback import Stamp
 from service.protocol.json_codec import NonFinite
 from service.protocol.messages import InferRequest, InferResponse
 from service.protocol.tensors import Array
@@ -50,7 +51,7 @@ class Assignment(Struct):
 
     `reason`: why it is no longer with the version that it was first given to ("" while it is); that one's booking was
     closed by then, and this one counts elsewhere. `outcome`: what it is when nothing fails. `tap`: takes its inputs,
-    once, for the version that it was first given to.
+    once, for the version that it was first given to. `stamp`: signs its answer.
     """
 
     model: str
@@ -64,6 +65,7 @@ class Assignment(Struct):
     compute_ns: int = 0
     result_ns: int = 0
     cells: tuple[int, ...] = ()
+    stamp: Stamp | None = None
     non_finite: NonFinite = "null"
     how: int = How.VERSION
     reason: str = ""

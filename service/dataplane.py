@@ -2,20 +2,22 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from random import random
 from time import monotonic_ns, perf_counter_ns
 
 from msgspec import Raw
 
-from router.errors import InvalidArgument, NotFound, Unavailable
+from router.errors import NotFound, Unavailable
 from router.routes import Route, RouteTable, Variant, resolve
 from router.split import choose
-from router.telemetry import How, Recorder, SeriesName, VariantSeries
+from router.telemetry import How, Recorder, SeriesName
+from router.tokens import Given
+from service.bound import Bound, BoundRoute, routing_key
 from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call, Tap
+from service.feedback import Feedback
 from service.guards import Guards
 from service.protocol.check import bind
-from service.protocol.messages import InferRequest, InferResponse, OutputTensor, Parameter
+from service.protocol.messages import InferRequest, InferResponse, OutputTensor
 from service.protocol.tensors import Array
 from service.runtime.engine import Engine, Loaded
 from service.runtime.executor import Interrupted
@@ -27,33 +29,10 @@ OFF_LOOP_BYTES = 64 * 1024
 
 Guard = Callable[[Route, Guards | None], Guards | None]
 Taps = Callable[[SeriesName, str, Loaded], Tap | None]
-Bound = tuple[Loaded | None, VariantSeries, Tap | None]
 
 
 def unguarded(_route: Route, _before: Guards | None) -> None:
     """For a program without fallback, mirrors and exposure limits."""
-
-
-@dataclass(slots=True)
-class BoundRoute:
-    """A route made ready for requests: names as the bytes that arrive, and the series its requests are counted in."""
-
-    route: Route
-    key_header: bytes | None
-    key_cookie: bytes | None
-    rules: tuple[tuple[bytes, bytes | None, Variant], ...]
-    series: dict[tuple[str, int, bool], Bound] = field(default_factory=dict)
-    guards: Guards | None = None
-
-    @classmethod
-    def of(cls, route: Route) -> "BoundRoute":
-        variants = {variant.name: variant for variant in route.variants}
-        rules = tuple(
-            (rule.header.encode(), None if rule.value is None else rule.value.encode(), variants[rule.variant])
-            for rule in route.rules
-        )
-        header, cookie = route.key.header, route.key.cookie
-        return cls(route, header.encode() if header else None, cookie.encode() if cookie else None, rules)
 
 
 class Dataplane:
@@ -61,13 +40,22 @@ class Dataplane:
 
     `guard` makes what a route wants beside its split (fallback, mirrors, exposure) from what the route had before: None
     where it wants none of it. `taps` gives what takes the inputs of a variant, by name, salt of its route and version.
+    `feedback` None: answers carry no tokens.
     """
 
-    def __init__(self, engine: Engine, recorder: Recorder, guard: Guard = unguarded, taps: Taps | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        recorder: Recorder,
+        guard: Guard = unguarded,
+        taps: Taps | None = None,
+        feedback: Feedback | None = None,
+    ) -> None:
         self._engine = engine
         self._recorder = recorder
         self._guard = guard
         self._taps = taps
+        self._feedback = feedback
         self._routes: dict[str, BoundRoute] = {}
         self.table = RouteTable()
         self.draining = False
@@ -94,7 +82,7 @@ class Dataplane:
             raise self._unknown(call.model)
         variant, how = self._choose(bound, call, request)
         loaded = self._engine.peek(call.model, variant.version)
-        _, series, tap = self._series(bound, variant, how >= How.RULE, loaded)
+        _, series, tap, stamp = self._series(bound, variant, how >= How.RULE, loaded)
         series.assigned(how)
         now = perf_counter_ns()
         assignment = Assignment(
@@ -106,6 +94,7 @@ class Dataplane:
             started_ns=now,
             decode_ns=now - call.arrived_ns,
             tap=tap,
+            stamp=stamp,
         )
         guards = bound.guards
         if guards is not None and how is not How.VERSION:  # who names a version wants that one
@@ -183,10 +172,13 @@ class Dataplane:
         route = bound.route
         name = SeriesName(route.model, variant.version, variant.name, route.epoch, direct)
         series = self._recorder.variant(name, loaded.watch.families if loaded else (), monotonic_ns())
-        tap = None
+        tap, stamp = None, None
         if self._taps is not None and loaded is not None and not direct:
             tap = self._taps(name, route.salt or route.model, loaded)
-        found = bound.series[key] = (loaded, series, tap)
+        if self._feedback is not None and loaded is not None:
+            given = Given(route.model, variant.version, variant.name, route.epoch, "direct" if direct else "split")
+            stamp = self._feedback.stamp(given, loaded.watch)
+        found = bound.series[key] = (loaded, series, tap, stamp)
         return found
 
     def _bind(self, route: Route, before: BoundRoute | None) -> BoundRoute:
@@ -272,28 +264,3 @@ async def run(
     assignment.queue_ns, assignment.compute_ns = queued, computed
     assignment.result_ns = perf_counter_ns()
     return dict(zip(wanted, arrays, strict=True))
-
-
-def routing_key(bound: BoundRoute, headers: Mapping[bytes, bytes], parameters: Mapping[str, Parameter]) -> bytes | None:
-    """The key of a request: header, then cookie, then V2 parameter; the first that is present and not empty."""
-    if bound.key_header is not None and (value := headers.get(bound.key_header)):
-        return value
-    if bound.key_cookie is not None and (value := cookie_value(headers.get(b"cookie", b""), bound.key_cookie)):
-        return value
-    if not parameters:
-        return None
-    parameter = parameters.get(bound.route.key.parameter) if bound.route.key.parameter else None
-    if parameter is None or parameter == "":
-        return None
-    if isinstance(parameter, bool) or not isinstance(parameter, (str, int)):
-        raise InvalidArgument(f"the parameter `{bound.route.key.parameter}` must be a string")
-    return str(parameter).encode()
-
-
-def cookie_value(header: bytes, name: bytes) -> bytes | None:
-    """The value of a cookie in a `Cookie` header (RFC 6265, section 4.2), as it was sent."""
-    for pair in header.split(b";"):
-        key, _, value = pair.strip().partition(b"=")
-        if key == name:
-            return value
-    return None

@@ -14,8 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from router.errors import Internal, InvalidArgument, NotFound, SerinError, Unimplemented
 from router.status import STATUS
 from service.dataplane import Dataplane
+from service.feedback import Feedback
 from service.http.documents import (
     ErrorBody,
+    FeedbackBody,
     InferAnswer,
     InferBody,
     Live,
@@ -26,6 +28,7 @@ from service.http.documents import (
     ServerMetadata,
     TensorMetadata,
 )
+from service.http.feedback import add_feedback
 from service.http.status import error_body, error_headers
 from service.http.v2 import V2, request_id_of
 from service.protocol.tensors import TensorSpec
@@ -42,6 +45,7 @@ _TOLD = {
     "Serin-Version": "the version that answered",
     "Serin-Variant": "the variant of the route that it was",
     "Serin-Revision": "the revision of the routing table that chose it",
+    "Serin-Assignment": "comes back with feedback about this answer",
     "X-Request-Id": "the caller's, or one that was made",
     "Inference-Header-Content-Length": "where outputs are binary: bytes of the JSON part",
 }
@@ -95,7 +99,9 @@ class About:
     version: str
 
 
-def create_rest(dataplane: Dataplane, v2: V2, metrics: Metrics, about: About) -> ASGIApp:
+def create_rest(
+    dataplane: Dataplane, v2: V2, metrics: Metrics, about: About, feedback: Feedback | None = None
+) -> ASGIApp:
     """The ASGI application of the public port: `v2` answers inference before FastAPI sees it."""
     app = FastAPI(
         title="Serin",
@@ -108,6 +114,7 @@ def create_rest(dataplane: Dataplane, v2: V2, metrics: Metrics, about: About) ->
     _add_health(app, dataplane, about)
     _add_models(app, dataplane)
     _add_infer(app, v2)
+    add_feedback(app, feedback)
     _add_metrics(app, metrics)
     _complete_document(app)
     return _before(app, v2)
@@ -213,7 +220,8 @@ def _add_infer(app: FastAPI, v2: V2) -> None:
     async def infer(model: ModelName, version: Version | None = None) -> Response:
         """Run a model. Without a version the route decides; with one, that version answers or the request is refused.
 
-        The answer says who answered: `Serin-Version`, `Serin-Variant`, `Serin-Revision`, `X-Request-Id`.
+        The answer says who answered: `Serin-Version`, `Serin-Variant`, `Serin-Revision`, `X-Request-Id`; for
+        feedback about it: `Serin-Assignment`.
         """
         return _Delegate(v2)
 
@@ -233,8 +241,9 @@ def _complete_document(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = made()
         schemas: dict[str, Any] = document["components"]["schemas"]
-        body = InferBody.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= body.pop("$defs", {}) | {"InferBody": body}
+        for shape in (InferBody, FeedbackBody):
+            body = shape.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= body.pop("$defs", {}) | {shape.__name__: body}
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         for path in document["paths"].values():

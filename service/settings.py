@@ -32,6 +32,8 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 MEBIBYTE = 1024 * 1024
+Horizon = Annotated[float, Field(ge=0, le=30 * 86_400, allow_inf_nan=False)]
+MapBytes = Annotated[int, Field(ge=4096, le=1024 * MEBIBYTE)]
 
 
 class SettingsError(InvalidArgument):
@@ -105,6 +107,8 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     access_log: bool = Field(False, description="Log every request as a line of its own.")
+    feedback_horizon_seconds: Horizon = Field(86_400, description="How late feedback may come; 0 takes none at all.")
+    feedback_map_bytes: MapBytes = Field(4 * MEBIBYTE, description="Memory for the ids of feedback, 3 bytes each.")
     faults: str = Field("", description="Faults to inject, for tests and demos only; see `service/faults.py`.")
 
     sources: Annotated[dict[Name, SourceSettings], Field(max_length=MAX_NAMED)] = Field(

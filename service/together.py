@@ -54,7 +54,9 @@ async def gateway(settings: Settings) -> AsyncIterator[Together]:
         controller, admin_app, token = await _controller(stack, settings)
         transport = httpx.ASGITransport(admin_app)
         await _inventory(stack, settings, transport, token)
-        worker = Worker(settings, Place(0, token_hex(8), token, CONTROLLER), transport)
+        worker = Worker(
+            settings, Place(0, token_hex(8), token, CONTROLLER, lambda: datetime.now(UTC).timestamp()), transport
+        )
         stack.push_async_callback(worker.close)
         await worker.start()
         async with asyncio.timeout(READY_SECONDS):

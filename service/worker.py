@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,8 @@ from service import logs
 from service.cache import newest_table, write_table
 from service.dataplane import Dataplane
 from service.faults import Faults
+from service.feedback import Feedback, class_labels
+from service.feedback import Options as FeedbackOptions
 from service.guards import Guarding, Means, words
 from service.http.v2 import V2, Bounds
 from service.keeping import PairKeeper
@@ -57,6 +60,8 @@ class Place:
     instance: str
     token: str
     controller: str
+    now: Callable[[], float]
+    """Seconds since 1970, for what is told to others."""
 
 
 class Worker:
@@ -91,10 +96,11 @@ class Worker:
         self._stack.push_async_callback(self.engine.close)
         sampler = Sampler(self.recorder, self._place.slot, settings.workers)
         self._stack.callback(sampler.close)
-        self.dataplane = Dataplane(self.engine, self.recorder, self._guarding(segment), sampler.tap)
+        feedback = self._feedback(segment)
+        self.dataplane = Dataplane(self.engine, self.recorder, self._guarding(segment), sampler.tap, feedback)
         self.v2 = V2(self.dataplane, _bounds(settings), self.recorder.worker().rejected)
         about = About("serin", package_version("serin"))
-        self.app = create_rest(self.dataplane, self.v2, self._metrics(), about)
+        self.app = create_rest(self.dataplane, self.v2, self._metrics(), about, feedback)
         await self._begin_to_follow()
 
     async def close(self) -> None:
@@ -198,6 +204,19 @@ class Worker:
         self._stack.callback(shadow.close)
         means = Means(self.engine.peek, self.recorder, shadow, keeper, lambda: self.follower.states_changed())
         return Guarding(means, state / EXPOSURES, slot)
+
+    def _feedback(self, segment: Segment) -> Feedback | None:
+        settings = self.settings
+        if settings.feedback_horizon_seconds == 0:
+            return None
+        options = FeedbackOptions(settings.feedback_horizon_seconds, settings.feedback_map_bytes)
+        feedback = Feedback(segment, settings.state, options, self._place.now, self._class_labels)
+        self._stack.callback(feedback.close)
+        return feedback
+
+    def _class_labels(self, model: str, version: int) -> tuple[str, ...]:
+        loaded = self.engine.peek(model, version)
+        return class_labels(loaded.watch if loaded is not None else None)
 
     def _loader(self) -> Loader:
         settings = self.settings

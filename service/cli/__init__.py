@@ -10,6 +10,7 @@ from router.errors import Kind, SerinError
 from service.cli import output
 from service.cli.assign import assign
 from service.cli.events import events
+from service.cli.feedback import feedback
 from service.cli.models import models
 from service.cli.rollouts import apply, rollout
 from service.cli.routes import route
@@ -43,7 +44,7 @@ def cli() -> None:
     """
 
 
-for command in (serve, models, route, rollout, apply, assign, events, status, show_settings):
+for command in (serve, models, route, rollout, apply, assign, events, feedback, status, show_settings):
     cli.add_command(command)
 
 

@@ -111,3 +111,37 @@ class InferAnswer(BaseModel):
     id: str | None = None
     parameters: dict[str, Parameter] | None = None
     outputs: list[InferTensor]
+
+
+class FeedbackItem(BaseModel):
+    """What is known of one answer by now: `label` or `reward`."""
+
+    assignment: str = Field(description="the `Serin-Assignment` of the answer, as it was")
+    label: str | int | None = Field(default=None, description="the class that would have been right")
+    reward: bool | int | None = Field(default=None, description="1 when the answer was good, 0 when not")
+
+
+class FeedbackBody(BaseModel):
+    """Feedback for one answer, or under `feedback` for up to 1000."""
+
+    assignment: str | None = None
+    label: str | int | None = None
+    reward: bool | int | None = None
+    feedback: list[FeedbackItem] | None = None
+
+
+class FeedbackError(BaseModel):
+    """Why an item was not counted."""
+
+    index: int = Field(description="its place in `feedback`, from 0")
+    code: str
+    error: str
+
+
+class FeedbackAnswer(BaseModel):
+    """What became of the items: counted now, counted before, refused."""
+
+    counted: int
+    repeated: int = Field(description="were counted before, and are not counted again")
+    refused: int
+    errors: list[FeedbackError]

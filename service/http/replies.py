@@ -85,6 +85,8 @@ def failed(error: SerinError, request_id: str, lines: bytes = b"") -> Reply:
 
 def succeeded(encoded: Encoded, assignment: Assignment, arrival: Arrival) -> Reply:
     extra = served(assignment)
+    if assignment.stamp is not None and not assignment.reason:  # who stepped in says nothing of who was chosen
+        extra += b"serin-assignment: %b\r\n" % assignment.stamp(assignment.cells)
     if encoded.header_length is None:
         return Reply(200, _lines(JSON, encoded.body, arrival.request_id) + extra, encoded.body)
     extra += b"%b: %d\r\n" % (HEADER, encoded.header_length)

@@ -10,6 +10,7 @@ from router.errors import Kind
 from router.layout import How, Outcome
 from router.metrics import METRICS
 from router.mirrors import DROPS
+from router.rewards import BAD, GOOD, REFUSALS
 from router.status import STATUS
 from router.telemetry import PHASES, REJECTIONS, SERVED_REASONS, STATES
 from service import settings
@@ -75,8 +76,8 @@ def label_words() -> str:
         "how": (how.name.lower() for how in How),
         "phase": PHASES,
         "state": (state for state in STATES if state != "ABSENT"),
-        "reason": (*SERVED_REASONS, *DROPS, *REJECTIONS),
-        "result": ("same", "different"),
+        "reason": (*SERVED_REASONS, *DROPS, *REJECTIONS, *REFUSALS),
+        "result": ("same", "different", GOOD, BAD),
         "limit": ("requests", "keys", "failures"),
     }
     rows = [[f"`{label}`", " ".join(f"`{word}`" for word in values)] for label, values in fixed.items()]

@@ -13,7 +13,9 @@ from router.exposures import ExposureUse
 from router.inputs import Feature, input_series
 from router.metrics import METRICS, Sample
 from router.mirrors import MirrorName, OutputDifference, mirror_series
+from router.rewards import REFUSALS, REFUSED, refused_spec, serving_series
 from router.telemetry import How, Outcome, Recorder, SeriesName, WatchedFamily
+from router.tokens import Given
 
 BUILD = Build("serin", "0.1.0", "1.32.0")
 CLASSES = WatchedFamily("label", "class", labels=("a", "b", "other"))
@@ -61,6 +63,14 @@ class Gateway:
         inputs.taken()
         inputs.dropped("queue_full")
         inputs.count(0, [0, 2], [0, 1], [True, True])
+
+    def judged(self, slot=0, kind="split", epoch=1):
+        given = Given("digits", 2, "canary", epoch, kind)
+        series = serving_series(self.worker(slot).segment, given, 5)
+        series.issued[0] += 3
+        series.reward(0, True)
+        series.reward(5, False)
+        self.segments[slot].block(refused_spec()).family(REFUSED)[REFUSALS.index("expired")] += 1
 
     def page(self, accept="") -> str:
         return render(self.exposition, accept)[0].decode()
@@ -225,6 +235,7 @@ def test_every_series_is_in_the_table_with_its_labels(gateway):
     served.observe(Outcome.OK, 500_000, PHASE_TIMES, ())
     gateway.mirrored()
     gateway.sampled()
+    gateway.judged()
     told = [metric for metric in METRICS if metric.name.startswith(FROM_THE_CONTROLLER)]
     samples = tuple(Sample(metric.name, tuple(map(str, range(len(metric.labels)))), 1) for metric in told)
     gateway.extra = replace(gateway.extra, exposures=(ExposureUse("digits", "requests", 3, 10),), samples=samples)
@@ -292,3 +303,13 @@ def test_registering_reads_nothing(tmp_path):
         raise AssertionError("called at registration")
 
     CollectorRegistry(auto_describe=True).register(Exposition(tmp_path, fail))
+
+
+def test_feedback_of_all_workers_and_epochs_adds_up_by_result(gateway):
+    for slot, kind, epoch in ((0, "split", 1), (1, "split", 1), (0, "split", 2), (0, "unit", 2), (1, "direct", 0)):
+        gateway.judged(slot, kind, epoch)
+    assert gateway.value("serin_feedback_possible_total", **CANARY, assignment="split") == 12
+    assert gateway.value("serin_feedback_total", **CANARY, assignment="split", result="good") == 4
+    assert gateway.value("serin_feedback_total", **CANARY, assignment="split", result="bad") == 4
+    assert gateway.value("serin_feedback_total", **CANARY, assignment="direct", result="good") == 1
+    assert gateway.value("serin_feedback_refused_total", reason="expired") == 5

@@ -4,7 +4,7 @@ import pytest
 
 from router.errors import InvalidArgument
 from router.routes import KeySource, Route, Rule, Variant
-from service.dataplane import BoundRoute, cookie_value, routing_key
+from service.bound import BoundRoute, cookie_value, routing_key
 
 
 def bound(**key: str | None) -> BoundRoute:

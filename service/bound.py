@@ -1,0 +1,63 @@
+"""A route made ready for requests: names as the bytes that arrive, and where its requests are counted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from router.errors import InvalidArgument
+from router.routes import Route, Variant
+from router.telemetry import VariantSeries
+from service.calls import Tap
+from service.feedback import Stamp
+from service.guards import Guards
+from service.protocol.messages import Parameter
+from service.runtime.engine import Loaded
+
+Bound = tuple[Loaded | None, VariantSeries, Tap | None, Stamp | None]
+"""Of one variant: the version that this was made for, where it is counted, who takes its inputs, who signs."""
+
+
+@dataclass(slots=True)
+class BoundRoute:
+    """`series`: by name, version and whether requests went past the split."""
+
+    route: Route
+    key_header: bytes | None
+    key_cookie: bytes | None
+    rules: tuple[tuple[bytes, bytes | None, Variant], ...]
+    series: dict[tuple[str, int, bool], Bound] = field(default_factory=dict)
+    guards: Guards | None = None
+
+    @classmethod
+    def of(cls, route: Route) -> "BoundRoute":
+        variants = {variant.name: variant for variant in route.variants}
+        rules = tuple(
+            (rule.header.encode(), None if rule.value is None else rule.value.encode(), variants[rule.variant])
+            for rule in route.rules
+        )
+        header, cookie = route.key.header, route.key.cookie
+        return cls(route, header.encode() if header else None, cookie.encode() if cookie else None, rules)
+
+
+def routing_key(bound: BoundRoute, headers: Mapping[bytes, bytes], parameters: Mapping[str, Parameter]) -> bytes | None:
+    """The key of a request: header, then cookie, then V2 parameter; the first that is present and not empty."""
+    if bound.key_header is not None and (value := headers.get(bound.key_header)):
+        return value
+    if bound.key_cookie is not None and (value := cookie_value(headers.get(b"cookie", b""), bound.key_cookie)):
+        return value
+    if not parameters:
+        return None
+    parameter = parameters.get(bound.route.key.parameter) if bound.route.key.parameter else None
+    if parameter is None or parameter == "":
+        return None
+    if isinstance(parameter, bool) or not isinstance(parameter, (str, int)):
+        raise InvalidArgument(f"the parameter `{bound.route.key.parameter}` must be a string")
+    return str(parameter).encode()
+
+
+def cookie_value(header: bytes, name: bytes) -> bytes | None:
+    """The value of a cookie in a `Cookie` header (RFC 6265, section 4.2), as it was sent."""
+    for pair in header.split(b";"):
+        key, _, value = pair.strip().partition(b"=")
+        if key == name:
+            return value
+    return None
