@@ -1,5 +1,5 @@
 # Serin's image. Build: docker build -t serin .
-# Run:   docker run --read-only --tmpfs /tmp -p 8000:8000 -v serin-state:/var/lib/serin serin
+# Run:   docker run --read-only --tmpfs /tmp -p 8000:8000 -p 8001:8001 -v serin-state:/var/lib/serin serin
 # The sample models are in /models; mount your own over it. The admin port stays on the container's loopback:
 # docker exec CONTAINER serin route show
 #
@@ -33,7 +33,7 @@ ENV PATH=/opt/serin/bin:$PATH \
 USER 10001:10001
 WORKDIR /var/lib/serin
 VOLUME /var/lib/serin
-EXPOSE 8000
+EXPOSE 8000 8001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('SERIN_HTTP_PORT', '8000') + '/v2/health/live', timeout=4)"]
 STOPSIGNAL SIGTERM

@@ -9,7 +9,7 @@ ENTER  := $(BIN)/python
 PIP    := $$(cat .venv/.pip) --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-slow check format bench models docs lock clean
+.PHONY: help run demo test test-slow check format bench models docs proto lock clean
 
 help:
 	@echo 'Serin: serve versions of ONNX models, split traffic among them, see what each predicts.'
@@ -24,6 +24,7 @@ help:
 	@echo '  make bench      the short load tests; prints the numbers of this machine'
 	@echo '  make models     train and export the sample models again (seeded)'
 	@echo '  make docs       write the generated tables of docs/ from the code'
+	@echo '  make proto      write the message descriptors of service/pb/ from its .proto'
 	@echo '  make lock       renew requirements*.lock from pyproject.toml (needs uv)'
 	@echo '  make clean      remove .venv, caches and .serin (the state of make run)'
 	@echo
@@ -45,6 +46,9 @@ models: .venv/.dev
 
 docs: .venv/.dev
 	@$(ENTER) -m tests.docs.generated
+
+proto: .venv/.dev
+	@$(ENTER) -m tests.unit.service.pb.generate
 
 # ---- what proves ----------------------------------------------------------------------------------------------------
 
@@ -94,8 +98,8 @@ LOCK = uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --uni
 
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv on the PATH; nothing else does.' >&2; exit 2; }
-	$(LOCK) --extra build -o requirements.lock
-	$(LOCK) --extra build --extra dev --extra train -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --extra build --extra grpc -o requirements.lock
+	$(LOCK) --extra build --extra grpc --extra dev --extra train -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf .venv .serin build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -68,7 +68,8 @@ def gateway(
     more: Mapping[str, object] | None = None,
 ) -> Iterator[Server]:
     """`serin serve` on free ports; ready when this is entered. `more`: further flags. Raises NotStarted."""
-    flags: dict[str, object] = {"models": models, "state": state, "http-port": 0, "admin-port": 0, "workers": workers}
+    ports = {"http-port": 0, "admin-port": 0, "grpc-port": 0}
+    flags: dict[str, object] = {"models": models, "state": state, "workers": workers, **ports}
     flags |= {"log-level": "warning", "log-format": "json", "drain-delay-seconds": 0, "drain-limit-seconds": 5}
     words = [word for name, value in {**flags, **(more or {})}.items() for word in (f"--{name}", str(value))]
     log = state.with_name(state.name + ".log")

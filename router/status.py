@@ -1,4 +1,4 @@
-"""Error kind -> HTTP status: the one table of both HTTP front ends."""
+"""Error kind -> HTTP status and gRPC code: one table each, for all front ends."""
 
 from collections.abc import Mapping
 
@@ -23,3 +23,12 @@ STATUS: Mapping[Kind, int] = {
     Kind.UNAVAILABLE: 503,
     Kind.DEADLINE_EXCEEDED: 504,
 }
+
+GRPC_CODE: Mapping[Kind, str] = {
+    **{kind: kind.value for kind in Kind},
+    Kind.REQUEST_TIMEOUT: "DEADLINE_EXCEEDED",
+    Kind.PAYLOAD_TOO_LARGE: "RESOURCE_EXHAUSTED",
+    Kind.HEAD_TOO_LARGE: "RESOURCE_EXHAUSTED",
+    Kind.UNSUPPORTED_MEDIA_TYPE: "INVALID_ARGUMENT",
+}
+"""gRPC's name for it: the kind's own, but for the shades that only HTTP knows."""

@@ -3,6 +3,9 @@
 import asyncio
 import os
 import time
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Protocol
 
 import uvloop
 
@@ -35,14 +38,18 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
             lambda command: loop.call_soon_threadsafe(commands.take, command),
             lambda: loop.call_soon_threadsafe(gone.set),
         )
+        doors: list[Door] = [port]
+        if config.get("grpc"):
+            doors.append(_grpc(worker))
         await worker.be_ready()
         lifeline.report(listening=True)
-        await port.listen(config["fds"][place.slot])
+        for door, place_of in zip(doors, (config["fds"][place.slot], config.get("grpc")), strict=False):
+            await door.listen(place_of)
         ready = asyncio.create_task(_report_ready(worker, lifeline))
         await _first(drain, gone)
         ready.cancel()
         if not gone.is_set():
-            await _drain(worker, port, hurry)
+            await _drain(worker, doors, hurry)
     finally:
         await worker.close()
 
@@ -75,13 +82,26 @@ async def _report_ready(worker: Worker, lifeline: Lifeline) -> None:
     lifeline.report(ready=True)
 
 
-async def _drain(worker: Worker, port: Port, hurry: asyncio.Event) -> None:
+class Door(Protocol):
+    """A port of this worker. What it listens on is the HTTP port's socket, or the gRPC port's address."""
+
+    async def listen(self, where: Any, /) -> None: ...
+    async def close(self, limit_seconds: float) -> None: ...
+
+
+def _grpc(worker: Worker) -> Door:
+    """The gRPC port. Its package is loaded here and nowhere else: grpcio is an extra, and of no use where it is off."""
+    door: Door = import_module("service.grpc.port").port_of(worker.front)
+    return door
+
+
+async def _drain(worker: Worker, doors: Sequence[Door], hurry: asyncio.Event) -> None:
     """Not ready and still serving, for balancers to see; then no new connection; then the last requests."""
     settings = worker.settings
     worker.dataplane.draining = worker.v2.draining = True
     worker.log.info("draining", in_flight=worker.v2.in_flight)
     await wait_at_most(hurry, settings.drain_delay_seconds)
-    closing = asyncio.create_task(port.close(settings.drain_limit_seconds))
+    closing: asyncio.Future[Any] = asyncio.gather(*(door.close(settings.drain_limit_seconds) for door in doors))
     hurried = asyncio.create_task(hurry.wait())
     await asyncio.wait({closing, hurried}, return_when=asyncio.FIRST_COMPLETED)
     hurried.cancel()

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from router.errors import Kind
+from router.errors import InvalidArgument, Kind
 from router.telemetry import How, Outcome, VariantSeries
 from service.feedback import Stamp
 from service.protocol.json_codec import NonFinite
-from service.protocol.messages import InferRequest, InferResponse
+from service.protocol.messages import InferRequest, InferResponse, Parameter
 from service.protocol.tensors import Array
 from service.runtime.engine import Loaded
 
@@ -81,6 +81,20 @@ class Assignment(Struct):
         self.series.observe(outcome, result - self.started_ns, phases, self.cells)
         if self.guards is not None:
             self.guards.closed(self, outcome)
+
+
+def time_allowed_ns(request_seconds: float, parameters: Mapping[str, Parameter]) -> int:
+    """The server's limit, or the caller's `timeout` parameter (microseconds, as Triton has it) if that is less.
+
+    Raises InvalidArgument for a `timeout` that is no time.
+    """
+    allowed = int(request_seconds * 1e9)
+    wanted = parameters.get("timeout")
+    if wanted is None:
+        return allowed
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
+        raise InvalidArgument("the parameter `timeout` must be a whole number of microseconds")
+    return min(allowed, wanted * 1000) if wanted else allowed
 
 
 Run = Callable[[Assignment, Call, InferRequest], Awaitable[InferResponse]]

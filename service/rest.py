@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -13,8 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.errors import Internal, InvalidArgument, NotFound, SerinError, Unimplemented
 from router.status import STATUS
+from service.about import EXTENSIONS, PLATFORM, About, shown_shape
 from service.dataplane import Dataplane
-from service.feedback import Feedback
+from service.front import Front
 from service.http.documents import (
     ErrorBody,
     FeedbackBody,
@@ -31,13 +31,10 @@ from service.http.documents import (
 from service.http.feedback import add_feedback
 from service.http.status import error_body, error_headers
 from service.http.v2 import V2, request_id_of
-from service.protocol.tensors import TensorSpec
 
 ModelName = Annotated[str, Path(description="the model's directory in the repository")]
 Version = Annotated[str, Path(description="a version number, or an alias such as `stable`")]
 FORMATS = "which of the Prometheus text formats is wanted"
-EXTENSIONS = ["binary_tensor_data"]
-PLATFORM = "onnx_onnxv1"
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody} for status in (400, 404, 408, 413, 415, 429, 500, 503, 504)
 }
@@ -91,18 +88,9 @@ Metrics = Callable[[str], tuple[bytes, str]]
 """Renders `/metrics` for the `Accept` header of a scraper: text and its content type. Called in a thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class About:
-    """Who answers: shown by `/v2`."""
-
-    name: str
-    version: str
-
-
-def create_rest(
-    dataplane: Dataplane, v2: V2, metrics: Metrics, about: About, feedback: Feedback | None = None
-) -> ASGIApp:
-    """The ASGI application of the public port: `v2` answers inference before FastAPI sees it."""
+def create_rest(front: Front, metrics: Metrics) -> ASGIApp:
+    """The ASGI application of the public port: the front's `v2` answers inference before FastAPI sees it."""
+    dataplane, v2, about = front.dataplane, front.v2, front.about
     app = FastAPI(
         title="Serin",
         version=about.version,
@@ -114,7 +102,7 @@ def create_rest(
     _add_health(app, dataplane, about)
     _add_models(app, dataplane)
     _add_infer(app, v2)
-    add_feedback(app, feedback)
+    add_feedback(app, front.feedback)
     _add_metrics(app, metrics)
     _complete_document(app)
     return _before(app, v2)
@@ -149,7 +137,7 @@ def _add_health(app: FastAPI, dataplane: Dataplane, about: About) -> None:
     @app.get("/v2/", include_in_schema=False)
     async def server_metadata() -> ServerMetadata:
         """Name, version and protocol extensions of this server."""
-        return ServerMetadata(name=about.name, version=about.version, extensions=EXTENSIONS)
+        return ServerMetadata(name=about.name, version=about.version, extensions=list(EXTENSIONS))
 
     @app.head("/v2/health/live", include_in_schema=False)
     @app.get("/v2/health/live", tags=["server"], response_model=Live)
@@ -196,11 +184,6 @@ def _add_models(app: FastAPI, dataplane: Dataplane) -> None:
         reason = dataplane.model_not_ready_reason(model, version)
         response.status_code = 503 if reason else 200
         return ModelReady(name=model, ready=reason is None, reason=reason)
-
-
-def shown_shape(tensor: TensorSpec) -> list[int]:
-    """V2 cannot say "of any rank"; such a tensor is shown as one free dimension."""
-    return [-1] if tensor.shape is None else list(tensor.shape)
 
 
 def _add_infer(app: FastAPI, v2: V2) -> None:

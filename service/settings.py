@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     state: Path = Field(Path(".serin"), description="Directory for routes, events and counters; made when missing.")
     host: str = Field("127.0.0.1", min_length=1, description="Address on which clients reach the models.")
     http_port: Port = Field(8000, description="HTTP port for clients; 0 takes a free one.")
+    grpc: Literal["auto", "on", "off"] = Field("auto", description="gRPC too; `auto`: where grpcio is installed.")
+    grpc_port: Port = Field(8001, description="gRPC port for clients, on the same host; 0 takes a free one.")
     admin_host: str = Field("127.0.0.1", min_length=1, description="Address of the admin API; keep it private.")
     admin_port: Port = Field(8002, description="Port of the admin API; 0 takes a free one.")
     admin_url: str = Field(

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 from router.errors import InvalidArgument
 
@@ -49,8 +50,13 @@ def address_of(bound: socket.socket) -> Address:
 
 def url(address: Address) -> str:
     """`http://host:port`, with brackets around an IPv6 host."""
-    host, port = address
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{authority(address)}"
+
+
+def authority(address: Sequence[Any]) -> str:
+    """`host:port`, with brackets around an IPv6 host; also of what `getsockname` gives."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:

@@ -3,12 +3,9 @@
 import asyncio
 import secrets
 import signal
-import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -20,7 +17,8 @@ from router.reports import WorkerProcess
 from service import logs, preflight, sockets
 from service.children import ChildSpec, Facts, Keeper
 from service.crashes import Blame, Death, blame, read_oom_kills
-from service.settings import Settings, SettingsError
+from service.listeners import Listeners, open_listeners
+from service.settings import Settings
 
 LAST_WAIT_SECONDS = 5.0
 HURRY_SECONDS = 3.0
@@ -40,31 +38,14 @@ QUIET = {
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A running gateway, as `serin serve` announces it."""
+    """A running gateway, as `serin serve` announces it. `grpc`: host and port, or "" where gRPC is off."""
 
     http: str
     admin: str
     workers: int
     models: Path
     state: Path
-
-
-@dataclass(slots=True)
-class Listeners:
-    """The bound sockets: one for each worker, one for the controller."""
-
-    workers: list[socket.socket]
-    admin: socket.socket
-
-    def refuse(self) -> None:
-        """Let clients connect no more. Closing alone leaves them waiting: whoever holds a socket keeps it open."""
-        for bound in self.workers:
-            with suppress(OSError):  # its worker has done so, as it should
-                bound.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        for bound in (*self.workers, self.admin):
-            bound.close()
+    grpc: str = ""
 
 
 def serve(settings: Settings, announce: Callable[[Gateway], None], modules: dict[str, str] | None = None) -> int:
@@ -84,34 +65,6 @@ def serve(settings: Settings, announce: Callable[[Gateway], None], modules: dict
             listeners.close()
 
 
-def open_listeners(settings: Settings, *, patience_seconds: float = 0.0) -> Listeners:
-    """Bind all sockets. `patience_seconds`: how long workers of a killed supervisor may take to leave their port."""
-    for field, host in (("host", settings.host), ("admin_host", settings.admin_host)):
-        preflight.named(settings, field, partial(sockets.require_host, host))
-    deadline = time.monotonic() + patience_seconds
-    while True:
-        try:
-            workers = preflight.named(
-                settings, "http_port", lambda: sockets.open_shared(settings.host, settings.http_port, settings.workers)
-            )
-            return Listeners(workers, _open_admin(settings, workers))
-        except SettingsError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(0.1)
-
-
-def _open_admin(settings: Settings, workers: list[socket.socket]) -> socket.socket:
-    try:
-        return preflight.named(
-            settings, "admin_port", lambda: sockets.open_single(settings.admin_host, settings.admin_port)
-        )
-    except SettingsError:
-        for bound in workers:
-            bound.close()
-        raise
-
-
 class Supervisor:
     """The children of one gateway and what passes between them. Hears of their reports and deaths as their Watcher."""
 
@@ -123,6 +76,7 @@ class Supervisor:
             update={
                 "http_port": listeners.workers[0].getsockname()[1],
                 "admin_port": listeners.admin.getsockname()[1],
+                "grpc_port": listeners.grpc.getsockname()[1] if listeners.grpc else settings.grpc_port,
             }
         )
         self.gateway = Gateway(
@@ -131,6 +85,7 @@ class Supervisor:
             workers=settings.workers,
             models=settings.models,
             state=settings.state,
+            grpc=sockets.authority(sockets.address_of(listeners.grpc)) if listeners.grpc else "",
         )
         self._listeners = listeners
         self.token = secrets.token_urlsafe(32)
@@ -152,11 +107,12 @@ class Supervisor:
         }
         private = sockets.is_loopback(self.settings.admin_host)
         admin, http = (listeners.admin.fileno(),), tuple(bound.fileno() for bound in listeners.workers)
+        public = {"fds": http, "grpc": sockets.authority(listeners.grpc.getsockname()) if listeners.grpc else ""}
         return [
             ChildSpec("controller", modules["controller"], 0, {**config, "fds": admin, "loopback": private}, admin),
             ChildSpec("inventory", modules["inventory"], 0, {**config, "fds": ()}, (), QUIET),
             *(
-                ChildSpec("worker", modules["worker"], slot, {**config, "fds": http, "suspects": ()}, http, QUIET)
+                ChildSpec("worker", modules["worker"], slot, {**config, **public, "suspects": ()}, http, QUIET)
                 for slot in range(self.settings.workers)
             ),
         ]

@@ -22,16 +22,18 @@ from router.pairs import pairs_path
 from router.routes import RouteTable
 from router.telemetry import Recorder, VersionGauges
 from service import logs
+from service.about import About
 from service.cache import newest_table, write_table
 from service.dataplane import Dataplane
 from service.faults import Faults
 from service.feedback import Feedback, class_labels
 from service.feedback import Options as FeedbackOptions
+from service.front import Front
 from service.guards import Guarding, Means, words
 from service.http.v2 import V2, Bounds
 from service.keeping import PairKeeper
 from service.protocol.limits import Limits
-from service.rest import About, create_rest
+from service.rest import create_rest
 from service.runtime.engine import Engine
 from service.runtime.executor import Limits as RunLimits
 from service.runtime.executor import Runnable
@@ -98,9 +100,11 @@ class Worker:
         self._stack.callback(sampler.close)
         feedback = self._feedback(segment)
         self.dataplane = Dataplane(self.engine, self.recorder, self._guarding(segment), sampler.tap, feedback)
-        self.v2 = V2(self.dataplane, _bounds(settings), self.recorder.worker().rejected)
+        bounds, rejected = _bounds(settings), self.recorder.worker().rejected
+        self.v2 = V2(self.dataplane, bounds, rejected)
         about = About("serin", package_version("serin"))
-        self.app = create_rest(self.dataplane, self.v2, self._metrics(), about, feedback)
+        self.front = Front(self.dataplane, self.v2, bounds, rejected, about, feedback)
+        self.app = create_rest(self.front, self._metrics())
         await self._begin_to_follow()
 
     async def close(self) -> None:
@@ -284,7 +288,14 @@ async def _cancelled(task: "asyncio.Task[None]") -> None:
 
 def _bounds(settings: Settings) -> Bounds:
     limits = Limits(max_body_bytes=settings.max_body_bytes, max_decompressed_bytes=settings.max_body_bytes)
-    return Bounds(limits, settings.request_timeout_seconds, settings.body_read_timeout_seconds, settings.max_in_flight)
+    return Bounds(
+        limits,
+        settings.request_timeout_seconds,
+        settings.body_read_timeout_seconds,
+        settings.max_in_flight,
+        settings.max_header_bytes,
+        settings.keep_alive_seconds,
+    )
 
 
 def package_version(name: str) -> str:

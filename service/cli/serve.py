@@ -64,6 +64,7 @@ def welcome(gateway: Gateway, row: list[Any] | None) -> str:
         f"Serin is ready: {workers}, models in {gateway.models}, state in {gateway.state}",
         "",
         f"  models   {gateway.http}   V2 protocol, /docs, /metrics",
+        *([f"  gRPC     {gateway.grpc}   V2 protocol, health, reflection"] if gateway.grpc else []),
         f"  admin    {gateway.admin}   /api/v1, /metrics",
         "",
         "Try it:",
@@ -87,4 +88,10 @@ def sample_row(models: Path) -> list[Any] | None:
 
 
 def _addresses(gateway: Gateway) -> dict[str, object]:
-    return {"http": gateway.http, "admin": gateway.admin, "workers": gateway.workers, "state": str(gateway.state)}
+    return {
+        "http": gateway.http,
+        "grpc": gateway.grpc,
+        "admin": gateway.admin,
+        "workers": gateway.workers,
+        "state": str(gateway.state),
+    }

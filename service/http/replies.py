@@ -46,13 +46,18 @@ class Reply(Struct, frozen=True):
     @property
     def headers(self) -> Headers:
         """The fields one by one, for ASGI."""
-        pairs = (line.partition(b": ") for line in self.lines.split(b"\r\n")[:-1])
-        return [(name, value) for name, _, value in pairs]
+        return fields(self.lines)
 
 
 def written(headers: Headers) -> bytes:
     """Header fields as they are sent."""
     return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def fields(lines: bytes) -> Headers:
+    """The reverse of `written`."""
+    pairs = (line.partition(b": ") for line in lines.split(b"\r\n")[:-1])
+    return [(name, value) for name, _, value in pairs]
 
 
 def served(assignment: Assignment) -> bytes:
@@ -83,10 +88,16 @@ def failed(error: SerinError, request_id: str, lines: bytes = b"") -> Reply:
     return Reply(status, _lines(JSON, body, request_id) + lines + written(error_headers(error)), body)
 
 
-def succeeded(encoded: Encoded, assignment: Assignment, arrival: Arrival) -> Reply:
-    extra = served(assignment)
+def told(assignment: Assignment) -> bytes:
+    """The header fields of an answer that was given: who, and the token with which feedback comes back."""
+    lines = served(assignment)
     if assignment.stamp is not None and not assignment.reason:  # who stepped in says nothing of who was chosen
-        extra += b"serin-assignment: %b\r\n" % assignment.stamp(assignment.cells)
+        lines += b"serin-assignment: %b\r\n" % assignment.stamp(assignment.cells)
+    return lines
+
+
+def succeeded(encoded: Encoded, assignment: Assignment, arrival: Arrival) -> Reply:
+    extra = told(assignment)
     if encoded.header_length is None:
         return Reply(200, _lines(JSON, encoded.body, arrival.request_id) + extra, encoded.body)
     extra += b"%b: %d\r\n" % (HEADER, encoded.header_length)

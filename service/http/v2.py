@@ -18,7 +18,6 @@ from xxhash import xxh3_64_intdigest
 
 from router.errors import (
     Internal,
-    InvalidArgument,
     Kind,
     NotFound,
     PayloadTooLarge,
@@ -27,6 +26,7 @@ from router.errors import (
     Unavailable,
 )
 from router.telemetry import Outcome
+from service.calls import time_allowed_ns
 from service.dataplane import OFF_LOOP_BYTES, OUTCOME_OF_KIND, Call, Dataplane
 from service.http.replies import (
     CODINGS,
@@ -43,7 +43,6 @@ from service.http.replies import (
 from service.protocol.bodies import decompress, header_length
 from service.protocol.codec import decode, encode
 from service.protocol.limits import Limits
-from service.protocol.messages import InferRequest
 
 log = logging.getLogger("serin.request")
 
@@ -74,6 +73,8 @@ class Bounds:
     request_seconds: float
     body_read_seconds: float
     max_in_flight: int
+    max_header_bytes: int = 64 * 1024
+    keep_alive_seconds: float = 75.0
 
 
 def request_id_of(given: bytes | None) -> str:
@@ -200,7 +201,7 @@ class V2:
             version=arrival.version,
             headers=arrival.headers,
             arrived_ns=arrival.at_ns,
-            deadline_ns=arrival.at_ns + self._time_allowed_ns(request),
+            deadline_ns=arrival.at_ns + time_allowed_ns(self._bounds.request_seconds, request.parameters),
             body_hash=xxh3_64_intdigest(body),
             body_bytes=len(body),
         )
@@ -227,16 +228,6 @@ class V2:
             return failed(Internal("the gateway failed; its log has why"), arrival.request_id, served(assignment))
         assignment.close(assignment.outcome)
         return reply
-
-    def _time_allowed_ns(self, request: InferRequest) -> int:
-        """The server's limit, or the caller's `timeout` parameter (microseconds, as Triton has it) if that is less."""
-        allowed = int(self._bounds.request_seconds * 1e9)
-        wanted = request.parameters.get("timeout")
-        if wanted is None:
-            return allowed
-        if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
-            raise InvalidArgument("the parameter `timeout` must be a whole number of microseconds")
-        return min(allowed, wanted * 1000) if wanted else allowed
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:

@@ -23,6 +23,7 @@ from service.protocol.json_codec import (
 )
 from service.protocol.limits import Limits
 from service.protocol.messages import NO_PARAMETERS, InferRequest, InferResponse, InputTensor, RequestedOutput
+from service.protocol.shapes import check_datatype, elements_within
 from service.protocol.short import SHORT_BYTES, read_short, write_short
 from service.protocol.tensors import DATATYPES, MAX_RANK
 
@@ -145,8 +146,7 @@ def _inputs(tensors: list[WireTensor], blobs: memoryview, limits: Limits) -> dic
 def _shape(tensor: WireTensor, limits: Limits) -> tuple[tuple[int, ...], int]:
     """The shape and its product, both bounded; the datatype too, since strings have a bound of their own."""
     name = tensor.name
-    if tensor.datatype not in DATATYPES:
-        raise BadRequest(f"input {quoted(name)}: datatype must be one of {', '.join(DATATYPES)}")
+    check_datatype(name, tensor.datatype)
     text = bytes(tensor.shape)
     try:
         shape = _SHAPE.decode(text) if len(text) <= SHAPE_TEXT_BYTES else None
@@ -154,15 +154,7 @@ def _shape(tensor: WireTensor, limits: Limits) -> tuple[tuple[int, ...], int]:
         raise BadRequest(f"input {quoted(name)}: shape must be a list of whole numbers") from error
     if shape is None or len(shape) > MAX_RANK:
         raise BadRequest(f"input {quoted(name)}: shape has more than {MAX_RANK} dimensions")
-    span = 1
-    for size in shape:
-        if size < 0:
-            raise BadRequest(f"input {quoted(name)}: shape has a negative dimension")
-        span *= size or 1
-    bound = limits.max_strings if tensor.datatype == "BYTES" else limits.max_elements
-    if span > bound:
-        raise BadRequest(f"input {quoted(name)}: shape has more than {bound} elements")
-    return shape, 0 if 0 in shape else span
+    return shape, elements_within(name, tensor.datatype, shape, limits)
 
 
 def _blob(tensor: WireTensor, rest: memoryview, size_bytes: int) -> memoryview:

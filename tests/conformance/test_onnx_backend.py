@@ -1,4 +1,4 @@
-"""ONNX's own backend test cases over HTTP: what plain onnxruntime passes must pass here, in both encodings, exactly.
+"""ONNX's own backend test cases over HTTP and gRPC: what plain onnxruntime passes must pass here, however it is sent.
 
 The ordinary lane takes a fixed sample; all cases, as about two thousand models of one gateway, are in the slow lane.
 """
@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
+import grpc
 import httpx
 import numpy as np
 import pytest
 
-from tests.conformance import onnx_corpus, v2client
+from tests.conformance import grpcclient, onnx_corpus, v2client
 from tests.conformance.onnx_corpus import Call, Case
 from tests.e2e import conftest as processes
 
@@ -129,6 +131,41 @@ def failures(corpus: Corpus, send: Send) -> dict[str, str]:
     return found
 
 
+# ---- over gRPC ----
+
+
+def raw(case: Case, call: Call) -> Any:
+    return grpcclient.raw_request(case.name, call.feeds, case.datatypes)
+
+
+def typed(case: Case, call: Call) -> Any:
+    """What has no typed form goes raw."""
+    if any(case.datatypes[name] not in grpcclient.FIELDS for name in call.feeds):
+        return raw(case, call)
+    return grpcclient.typed_request(case.name, call.feeds, case.datatypes, version="1")
+
+
+MESSAGES: list[Callable[[Case, Call], Any]] = [raw, typed]
+
+
+def grpc_failures(corpus: Corpus, message: Callable[[Case, Call], Any]) -> dict[str, str]:
+    """As `failures`."""
+    found = {}
+    with grpcclient.stub(corpus.running.seen["grpc"]) as stub:
+        for case in corpus.cases:
+            for call in case.calls:
+                try:
+                    outputs = grpcclient.outputs_of(stub.ModelInfer(message(case, call), timeout=60))
+                    assert list(outputs) == list(call.outputs)
+                    # A typed float is the same number; of NaN it keeps no more than that it is one.
+                    same = onnx_corpus.same if message is raw else v2client.alike
+                    wrong = [name for name, wanted in call.outputs.items() if not same(outputs[name], wanted)]
+                    assert not wrong, wrong
+                except (AssertionError, ValueError, KeyError, grpc.RpcError) as error:
+                    found[case.name] = f"{type(error).__name__}: {error}"[:300]
+    return found
+
+
 def compare(answer: httpx.Response, case: Case, call: Call, exact: bool) -> None:
     outputs = v2client.outputs_of(answer)
     assert set(outputs) == set(call.outputs)
@@ -149,6 +186,11 @@ def test_the_sample_answers_what_onnxruntime_answers(sample: Corpus, send: Send)
     assert failures(sample, send) == {}
 
 
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.__name__)
+def test_the_sample_answers_the_same_over_grpc(sample: Corpus, message: Callable[[Case, Call], Any]) -> None:
+    assert grpc_failures(sample, message) == {}
+
+
 def test_what_onnxruntime_cannot_load_is_not_ready_and_the_rest_is(sample: Corpus) -> None:
     assert wrongly_ready(sample) == {}
 
@@ -162,6 +204,12 @@ def test_every_case_answers_what_onnxruntime_answers(everything: Corpus, send: S
     print(f"{len(everything.cases)} cases, started in {everything.started_seconds:.1f} s")
     assert len(everything.cases) >= 1500
     assert failures(everything, send) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.__name__)
+def test_every_case_answers_the_same_over_grpc(everything: Corpus, message: Callable[[Case, Call], Any]) -> None:
+    assert grpc_failures(everything, message) == {}
 
 
 @pytest.mark.slow

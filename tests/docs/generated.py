@@ -11,7 +11,7 @@ from router.layout import How, Outcome
 from router.metrics import METRICS
 from router.mirrors import DROPS
 from router.rewards import BAD, GOOD, REFUSALS
-from router.status import STATUS
+from router.status import GRPC_CODE, STATUS
 from router.telemetry import PHASES, REJECTIONS, SERVED_REASONS, STATES
 from service import settings
 from tests.docs import cli_reference, rollouts, routes
@@ -44,9 +44,13 @@ KINDS = {
 
 
 def errors() -> str:
-    """Status, kind, meaning."""
+    """Status, kind, gRPC's code where it is another, meaning."""
     by_status = sorted(STATUS.items(), key=lambda item: (item[1], item[0]))
-    return table(["Status", "`code`", "Meaning"], [[str(code), f"`{kind}`", KINDS[kind]] for kind, code in by_status])
+    rows = [
+        [str(code), f"`{kind}`", "the same" if GRPC_CODE[kind] == kind else f"`{GRPC_CODE[kind]}`", KINDS[kind]]
+        for kind, code in by_status
+    ]
+    return table(["Status", "`code`", "gRPC", "Meaning"], rows)
 
 
 def public_routes() -> str:

@@ -9,7 +9,9 @@ from starlette.types import ASGIApp
 
 from router.api import ApiOptions, create_app
 from router.rollout_api import Desk, rollout_router
-from service.rest import About, create_rest
+from service.about import About
+from service.front import Front
+from service.rest import create_rest
 
 Operation = tuple[str, str, str]
 """(method, path, first line of what it does)"""
@@ -25,7 +27,8 @@ class _NoInference:
 def public() -> list[Operation]:
     """The routes of the public port, in the order of the document."""
     unused: Any = None
-    return _operations(create_rest(unused, cast(Any, _NoInference()), unused, About("serin", "0")), "/openapi.json")
+    front = Front(unused, cast(Any, _NoInference()), unused, unused, About("serin", "0"))
+    return _operations(create_rest(front, unused), "/openapi.json")
 
 
 def admin() -> list[Operation]:

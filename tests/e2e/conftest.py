@@ -134,7 +134,8 @@ def gateway(
     if not models_dir.exists():
         _models_copy(models_dir, models)
     state.mkdir(exist_ok=True)
-    fixed = ("--models", str(models_dir), "--state", str(state), "--http-port", "0", "--admin-port", "0", "--json")
+    fixed = ("--models", str(models_dir), "--state", str(state), "--http-port", "0", "--admin-port", "0")
+    fixed += ("--grpc-port", "0", "--json")
     defaults = (
         "--log-format",
         "json",

@@ -65,7 +65,7 @@ def test_the_context_leaves_out(path: str) -> None:
 
 
 def test_the_admin_port_is_not_exposed() -> None:
-    assert only("EXPOSE") == str(Settings.model_fields["http_port"].default)
+    assert only("EXPOSE").split() == [str(Settings.model_fields[name].default) for name in ("http_port", "grpc_port")]
     assert "SERIN_ADMIN_HOST" not in environment()
 
 

@@ -104,13 +104,13 @@ def test_every_selector_selects_the_pod_and_says_so(objects: list[Object], deplo
     assert all(selector == LABEL and selector.items() <= labels.items() for selector in selectors)
 
 
-def test_services_reach_the_http_port_by_name_and_never_the_admin_port(
+def test_services_reach_the_public_ports_by_name_and_never_the_admin_port(
     objects: list[Object], container: Object
 ) -> None:
-    default = Settings.model_fields["http_port"].default
-    assert container["ports"] == [{"name": "http", "containerPort": default}]
+    defaults = {name: Settings.model_fields[f"{name}_port"].default for name in ("http", "grpc")}
+    assert container["ports"] == [{"name": name, "containerPort": port} for name, port in defaults.items()]
     ports = [port for service in of_kind(objects, "Service") for port in service["spec"]["ports"]]
-    assert {(port["port"], port["targetPort"]) for port in ports} == {(default, "http")}
+    assert {(port["targetPort"], port["port"]) for port in ports} == set(defaults.items())
     assert str(Settings.model_fields["admin_port"].default) not in json.dumps(objects)
 
 

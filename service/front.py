@@ -1,0 +1,21 @@
+"""What the front ends of one worker share: the path of requests, their bounds, and who answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.about import About
+from service.dataplane import Dataplane
+from service.feedback import Feedback
+from service.http.v2 import V2, Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """`rejected` counts requests that reach no version, by reason."""
+
+    dataplane: Dataplane
+    v2: V2
+    bounds: Bounds
+    rejected: Callable[[str], None]
+    about: About
+    feedback: Feedback | None = None

@@ -1,0 +1,1 @@
+"""The gRPC front end. Loaded by a worker only where gRPC is on: grpcio is an extra."""

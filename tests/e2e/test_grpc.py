@@ -1,0 +1,158 @@
+"""The gRPC port of a whole gateway: shared by its workers, said goodbye to at the end, and absent when it is off."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+from tests.e2e.conftest import Running, clean_environment, eventually
+
+Start = Callable[..., Any]
+SLOW_SECONDS = 3.0
+
+
+@contextmanager
+def channel(running: Running) -> Iterator[grpc.Channel]:
+    """A connection of its own; gRPC would share one among the channels of a process."""
+    with grpc.insecure_channel(running.seen["grpc"], [("grpc.use_local_subchannel_pool", 1)]) as found:
+        yield found
+
+
+def request(version: str = "1") -> Any:
+    made = pb.ModelInferRequest(model_name="digits", model_version=version)
+    made.inputs.add(name="pixels", datatype="FP32", shape=[1, 64])
+    made.raw_input_contents.append(np.zeros((1, 64), np.float32).tobytes())
+    return made
+
+
+def ask(running: Running, version: str = "1") -> str:
+    """The version that answered on a new connection."""
+    with channel(running) as found:
+        return str(GRPCInferenceServiceStub(found).ModelInfer(request(version), timeout=20).model_version)
+
+
+def answered(stub: Any) -> str | None:
+    """The version that answered; None when the connection broke under the call."""
+    try:
+        return str(stub.ModelInfer(request(), wait_for_ready=True, timeout=30).model_version)
+    except grpc.RpcError:
+        return None
+
+
+def listeners(running: Running) -> set[int]:
+    """The workers that listen on the gRPC port, by the inodes of their sockets."""
+    port = f":{int(running.seen['grpc'].rpartition(':')[2]):04X}"
+    # gRPC's sockets are of IPv6, mapped where the address is of IPv4.
+    tables = [Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+    lines = [line.split() for table in tables for line in table]
+    inodes = {f"socket:[{line[9]}]" for line in lines if line[1].endswith(port) and line[3] == "0A"}
+
+    def holds(pid: int) -> bool:
+        files = Path(f"/proc/{pid}/fd")
+        return any(os.readlink(file) in inodes for file in files.iterdir())
+
+    return {pid for pid in running.workers() if holds(pid)}
+
+
+def test_every_worker_listens_on_the_one_port_and_a_dead_one_is_replaced(start: Start) -> None:
+    with start("--workers", "2", models=("digits/1",)) as running:
+        assert listeners(running) == set(running.workers())
+        victim = running.workers()[0]
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: victim not in running.workers() and len(listeners(running)) == 2, seconds=60)
+        assert {ask(running) for _ in range(20)} == {"1"}
+        assert running.stop() == 0
+
+
+def test_a_drain_says_not_serving_then_goodbye_and_finishes_what_is_in_flight(start: Start) -> None:
+    flags = ("--drain-delay-seconds", "1.5", "--workers", "1", "--max-concurrency", "8")
+    with (
+        start(*flags, faults=f"digits:2 slow={SLOW_SECONDS}", models=("digits/1", "digits/2")) as running,
+        channel(running) as slow,
+        channel(running) as idle,
+    ):
+        health = health_pb2_grpc.HealthStub(idle)
+        statuses = health.Watch(health_pb2.HealthCheckRequest())
+        assert next(statuses).status == health_pb2.HealthCheckResponse.SERVING
+        hold = threading.Event()
+        waiting = GRPCInferenceServiceStub(idle).ModelStreamInfer(iter(lambda: hold.wait() and None, None))
+        late = [GRPCInferenceServiceStub(slow).ModelInfer.future(request("2"), timeout=30) for _ in range(4)]
+        time.sleep(0.7)
+        running.process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        assert next(statuses).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert ask(running) == "1", "before the delay is over it still serves"
+        assert [call.result(30).model_version for call in late] == ["2"] * 4
+        assert list(waiting) == [], "an idle stream ends without an error"
+        assert list(statuses) == []
+        hold.set()
+        assert running.process.wait(20) == 0
+        assert time.monotonic() - begun < 1.5 + SLOW_SECONDS + 5, "idle calls do not use up the drain's limit"
+
+
+def test_after_the_goodbye_new_connections_are_refused(start: Start) -> None:
+    with start(models=("digits/1",)) as running:
+        assert ask(running) == "1"
+        assert running.stop() == 0
+        with pytest.raises(grpc.RpcError) as error:
+            ask(running)
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_client_reconnects_to_another_worker_by_itself(start: Start) -> None:
+    with start("--workers", "2", models=("digits/1",)) as running, channel(running) as found:
+        stub = GRPCInferenceServiceStub(found)
+        for victim in running.workers():
+            assert stub.ModelInfer(request(), wait_for_ready=True, timeout=30).model_version == "1"
+            os.kill(victim, signal.SIGKILL)
+            assert eventually(lambda: answered(stub), seconds=60) == "1"
+            eventually(lambda victim=victim: victim not in running.workers() and len(listeners(running)) == 2)
+
+
+def test_where_grpc_is_off_nothing_of_it_is_loaded(start: Start) -> None:
+    with start("--grpc", "off", "--workers", "1", models=("digits/1",)) as running:
+        assert running.seen["grpc"] == ""
+        (worker,) = running.workers()
+        assert "cygrpc" not in Path(f"/proc/{worker}/maps").read_text()
+        assert running.stop() == 0
+
+
+def test_a_taken_grpc_port_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        words = ("serve", "--http-port", "0", "--admin-port", "0", "--grpc-port", str(port))
+        done = subprocess.run(
+            [sys.executable, "-m", "service.cli", *words],
+            cwd=tmp_path,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"serin: --grpc-port: port {port} on 127.0.0.1 is taken by another program; choose another or stop it\n"
+    )
+
+
+def test_an_ipv6_host_is_served_too(start: Start) -> None:
+    with start("--host", "::1", "--workers", "1", models=("digits/1",)) as running:
+        assert running.seen["grpc"].startswith("[::1]:")
+        assert ask(running) == "1"
