@@ -37,6 +37,7 @@ from router.verdict import VerdictKind
 
 HOUR = 3600
 NEVER = math.inf
+AT_ONCE = 32
 
 
 def full_policy() -> tuple[SequentialCheck, ...]:
@@ -91,14 +92,14 @@ def run(table: str, number: int, seed: int) -> tuple[float, ...]:
     row = TABLES[table]()[number]
     if row.after_promotion is not None:
         return (_watch(row.after_promotion, row.world.onset, seed),)
+    if row.ends is Decision.ABORT:
+        return _until_abort(row, seed)
     found = [NEVER] * len(row.alphas)
     wealth = Wealth()
     budgets = Budgets()
     for block in islice(row.world.blocks(np.random.default_rng(seed)), row.seconds):
         wealth, verdict = assess(row.checks, wealth, [block], budgets)
-        if row.ends is Decision.ABORT:
-            reached = verdict.harm_log_e
-        elif row.ends is Decision.ADVANCE:
+        if row.ends is Decision.ADVANCE:
             reached = min((c.safe_log_e for c in verdict.checks if c.safe_log_e is not None), default=0.0)
         else:
             reached = verdict.assignment_log_e
@@ -108,6 +109,28 @@ def run(table: str, number: int, seed: int) -> tuple[float, ...]:
         if NEVER not in found:
             break
     return tuple(found)
+
+
+def _until_abort(row: Row, seed: int) -> tuple[float, ...]:
+    """The same for harm: many blocks at once, since a crossing is remembered; those of a crossing one by one."""
+    found, wealth = [NEVER] * len(row.alphas), Wealth()
+    budgets = Budgets(false_rollback=max(row.alphas))
+    stream = islice(row.world.blocks(np.random.default_rng(seed)), row.seconds)
+    while NEVER in found and (blocks := list(islice(stream, AT_ONCE))):
+        before, (wealth, _) = wealth, assess(row.checks, wealth, blocks, budgets)
+        if not _reached(wealth, row.alphas, found):
+            continue
+        for block in blocks:
+            before, _ = assess(row.checks, before, [block], budgets)
+            for column in _reached(before, row.alphas, found):
+                found[column] = float((block.index + 1) * RATE)
+    return tuple(found)
+
+
+def _reached(wealth: Wealth, alphas: Sequence[float], found: Sequence[float]) -> list[int]:
+    """Which levels harm has crossed that it had not before."""
+    peak = max((log_e for name, log_e in wealth.crossed.items() if name != ASSIGNMENT), default=0.0)
+    return [at for at, alpha in enumerate(alphas) if found[at] == NEVER and peak >= -math.log(alpha)]
 
 
 def _watch(errors: float, onset: int, seed: int) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from router.errors import InvalidArgument
 from router.evidence import Block
 from router.families import Floats
-from router.latencies import observe_latency
+from router.latencies import marked_quantiles, observe_latency
 from router.ledger import FLOOR, HARM, CheckState, Observed, margin_keys
 from router.rates import observe_limit, observe_rate
 from router.sequences import RATIO_POINTS
@@ -25,7 +25,7 @@ def start(check: SequentialCheck) -> CheckState:
     rows, history, points = 1, np.zeros(2), RATIO_POINTS
     edges: tuple[int, ...] = ()
     if isinstance(check, LatencyCheck):
-        rows, edges = len(check.quantiles), (-1,) * len(check.quantiles)
+        rows, edges = len(check.quantiles), (-1,) * len(marked_quantiles(check))
         history = np.asarray(check.reference or (0,) * (len(check.edges) + 1), dtype=np.float64)
     elif isinstance(check, ClassCheck):
         rows, history, points = check.classes, np.zeros(check.classes), 3

@@ -107,7 +107,7 @@ def _latency_needs(check: LatencyCheck, state: CheckState, share: float, alpha: 
     """The slowest quantile."""
     ratio, total = (check.safe and check.safe.ratio) or 1.0, float(state.history.sum())
     worst, process = 0.0, state.processes.get(ratio_key(ratio))
-    for row, edge in enumerate(state.edges):
+    for row, edge in enumerate(state.edges[: len(check.quantiles)]):
         shifted = shift_edge(check.edges, edge, ratio) if edge >= 0 else None
         if shifted is None:
             return math.inf

@@ -4,8 +4,10 @@ The control is marked at its edge e, the candidate at the edge for (1 + margin) 
 is "not marked more often", for any distribution.
 """
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +38,11 @@ _TAIL_MARKS, _MOST_HISTORY = 20.0, 10_000.0
 10,000 requests."""
 _WEAKEST, _STRONGEST = -0.05, -4.5
 _SLACK_UP, _SLACK_DOWN = 0.003, 1.01
+_FAR_APART = 4.0
 
 
 def observe_latency(check: LatencyCheck, state: CheckState, blocks: Sequence[Block]) -> Observed:
-    """Bets of family A on a run of blocks, a row for each quantile."""
+    """Bets of family A on a run of blocks, a row for each quantile, and for harm those between them too."""
     cells = len(check.edges) + 1
     ours = cells_of(check, [block.candidate.latency for block in blocks], cells)
     theirs = cells_of(check, [block.arm(check.control).latency for block in blocks], cells)
@@ -50,18 +53,26 @@ def observe_latency(check: LatencyCheck, state: CheckState, blocks: Sequence[Blo
     seen = histories(state, theirs)
     edges = _edges_of(check, state, seen, epochs)
     above = (_above(ours), _above(theirs), _above(seen[:-1]))
-    bets, shape = Bets(state), (len(epochs), len(check.quantiles))
+    bets, named = Bets(state), edges[:, : len(check.quantiles)]
     llr = conditional_llr(_slower(check, edges, above, 1.0 + check.max_increase, up=True), ODDS_GRID)
-    bets.add(HARM, llr.reshape(*shape, -1), even_prior(llr.shape[1]))
+    bets.add(HARM, llr.reshape(*edges.shape, -1), even_prior(llr.shape[1]))
     for ratio in dict.fromkeys(margin.ratio for margin in check.margins if margin.ratio is not None):
-        grids = design_grids(_designs(check, edges, above[2], ratio))
-        llr = conditional_llr(_slower(check, edges, above, ratio), grids)
-        bets.add(ratio_key(ratio), llr.reshape(*shape, -1), design_prior(llr.shape[1]))
-    same = _slower(check, edges, above, 1.0)
+        grids = design_grids(_designs(check, named, above[2], ratio))
+        llr = conditional_llr(_slower(check, named, above, ratio), grids)
+        bets.add(ratio_key(ratio), llr.reshape(*named.shape, -1), design_prior(llr.shape[1]))
+    same = _slower(check, named, above, 1.0)
     processes, paths = bets.play()
-    after = summed(state.likelihood, ratio_likelihood(same).reshape(*shape, -1))[-1]
+    after = summed(state.likelihood, ratio_likelihood(same).reshape(*named.shape, -1))[-1]
     run = Run(same, epochs, seen, tuple(edges[-1].tolist()))
     return Observed(count(state, run, processes, after), told, log_mean_exp(paths[HARM]))
+
+
+def marked_quantiles(check: LatencyCheck) -> tuple[float, ...]:
+    """The check's quantiles, and behind them one between any two neighbours whose tails are far apart, at the geometric
+    mean of the tails. Harm is looked for there too: a fault of the slowest twentieth shows best between p95 and p99."""
+    tails = sorted({1.0 - quantile for quantile in check.quantiles})
+    between = (1.0 - math.sqrt(low * high) for low, high in pairwise(tails) if high > _FAR_APART * low)
+    return (*check.quantiles, *between)
 
 
 def choose_edge(cells: Sequence[float] | Floats, quantile: float) -> int:
@@ -87,8 +98,8 @@ def shift_edge(edges: Sequence[float], edge: int, ratio: float, *, up: bool = Fa
 
 
 def _edges_of(check: LatencyCheck, state: CheckState, seen: Floats, epochs: Sequence[int]) -> NDArray[np.int64]:
-    """The edges in each block, [T, quantiles]: they stay within an epoch, and at its border those that the control has
-    drifted away from are chosen anew."""
+    """The edges in each block, [T, marked quantiles]: they stay within an epoch, and at its border those that the
+    control has drifted away from are chosen anew."""
     edges, epoch, found = state.edges, state.epoch, []
     for number, block_epoch in enumerate(epochs):
         border = 0 <= epoch < block_epoch
@@ -101,7 +112,7 @@ def _edges_of(check: LatencyCheck, state: CheckState, seen: Floats, epochs: Sequ
 
 def _choose_edges(check: LatencyCheck, edges: Sequence[int], history: Floats, border: bool) -> tuple[int, ...]:
     total, chosen = float(history.sum()), []
-    for quantile, edge in zip(check.quantiles, edges, strict=True):
+    for quantile, edge in zip(marked_quantiles(check), edges, strict=True):
         tail = 1.0 - quantile
         seen = float(history[edge + 1 :].sum()) / total if total else tail
         drifted = border and not tail / 3.0 <= seen <= 3.0 * tail

@@ -24,8 +24,8 @@ ENOUGH_HISTORY = 50
 class CheckState:
     """What a check knows. epoch, requests: (candidate, control) counted in it; totals: [contrasts, 4], n and marks of
     candidate and control since the start; history: the control's cells, older ones fading; edges: index of the latency
-    edge of each quantile, -1 before it is chosen; processes: its e-processes; likelihood: [contrasts, points] of the
-    log odds ratio, or [contrasts, 3] sums for a difference (`sequences`)."""
+    edge of each marked quantile, -1 before it is chosen; processes: its e-processes; likelihood: [contrasts, points]
+    of the log odds ratio, or [contrasts, 3] sums for a difference (`sequences`)."""
 
     epoch: int
     requests: tuple[int, int]
