@@ -10,13 +10,23 @@ import msgspec
 
 from router.errors import InvalidArgument, NotFound
 from router.names import MAX_VERSION, PPM, is_int, is_name, is_text, is_version, require
-from router.safeguards import Comparison, Exposure, Fallback, Mirror, check_exposure, check_fallback, check_mirrors
+from router.safeguards import (
+    Comparison,
+    Exposure,
+    Fallback,
+    Mirror,
+    Units,
+    check_exposure,
+    check_fallback,
+    check_mirrors,
+    check_units,
+)
 
 __all__ = [
     "DEFAULT_KEY", "MAX_ALIASES", "MAX_RULES", "MAX_VARIANTS", "MAX_VERSION", "PPM",
-    "Comparison", "Exposure", "Fallback", "KeySource", "Mirror", "Route", "RouteTable", "Rule", "Variant", "Wanted",
-    "decode_table", "encode_table", "is_name", "is_version", "live", "percent_to_ppm", "ppm_to_percent", "resolve",
-    "routed_versions", "validate_route", "variant_named",
+    "Comparison", "Exposure", "Fallback", "KeySource", "Mirror", "Route", "RouteTable", "Rule", "Units", "Variant",
+    "Wanted", "decode_table", "encode_table", "is_name", "is_version", "live", "percent_to_ppm", "ppm_to_percent",
+    "resolve", "routed_versions", "validate_route", "variant_named",
 ]  # fmt: skip
 
 MAX_VARIANTS: Final = 64
@@ -74,6 +84,7 @@ class Route:
     fallback: Fallback | None = None
     mirrors: tuple[Mirror, ...] = ()
     exposure: Exposure | None = None
+    units: Units | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +188,7 @@ def validate_route(route: Route) -> None:
     check_fallback(route.fallback, names)
     check_mirrors(route.mirrors, names)
     check_exposure(route.exposure, names)
+    check_units(route.units)
 
 
 def _check_variants(variants: tuple[Variant, ...]) -> None:

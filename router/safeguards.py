@@ -13,6 +13,7 @@ MAX_WORST: Final = 100
 DEFAULT_WORST: Final = 10
 MAX_EXPOSURE: Final = 1_000_000_000
 MAX_EXPOSED_KEYS: Final = 1_000_000
+MAX_UNIT_STEPS: Final = 1000
 
 FallbackReason = Literal["timeout", "shed", "error", "nonfinite"]
 FALLBACK_REASONS: Final[tuple[FallbackReason, ...]] = ("timeout", "shed", "error", "nonfinite")
@@ -86,6 +87,16 @@ class Exposure:
     failures: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Callers are counted beside requests, each with its first one, in this step of the rollout if it belongs there: a
+    caller belongs to one of `steps` steps, by its key."""
+
+    rollout: str
+    step: int = 0
+    steps: int = 1
+
+
 def check_fallback(fallback: Fallback | None, versions: Mapping[str, int]) -> None:
     """Raises InvalidArgument. `versions`: of the route's variants by name."""
     if fallback is None:
@@ -122,6 +133,16 @@ def check_exposure(exposure: Exposure | None, versions: Mapping[str, int]) -> No
     _check_limit(exposure.requests, "exposure.requests", MAX_EXPOSURE)
     _check_limit(exposure.keys, "exposure.keys", MAX_EXPOSED_KEYS)
     _check_limit(exposure.failures, "exposure.failures", MAX_EXPOSURE)
+
+
+def check_units(units: Units | None) -> None:
+    """Raises InvalidArgument."""
+    if units is None:
+        return
+    named = units.rollout != "" and is_text(units.rollout, 256)
+    require(named, "units.rollout", "must be 1 to 256 printable characters")
+    fits = is_int(units.step) and is_int(units.steps) and 0 <= units.step < units.steps <= MAX_UNIT_STEPS
+    require(fits, "units.step", f"must be 0 or more and below units.steps, of which there are at most {MAX_UNIT_STEPS}")
 
 
 def _check_mirror(mirror: Mirror, at: str, versions: Mapping[str, int]) -> None:

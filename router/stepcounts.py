@@ -44,7 +44,8 @@ def read_counts(copies: Sequence[BlockCopy], route: Route) -> Reading:
     blocks = of_epoch.get(route.epoch, [])
     names = {variant.name: str(variant.version) for variant in route.variants}
     mirrors = {mirror.variant or str(mirror.version): str(mirror.version) for mirror in route.mirrors}
-    direct = total(copy for copy in own if copy.spec.labels.get("assignment") == DIRECT)
+    variants = (copy for copy in own if copy.spec.kind == telemetry.VARIANT)
+    direct = total(copy for copy in variants if copy.spec.labels["assignment"] == DIRECT)
     served = total(copy for copy in own if copy.spec.kind == telemetry.SERVED)
     sections = {
         SPLIT: _variants((copy for copy in blocks if copy.spec.kind == telemetry.VARIANT), names),

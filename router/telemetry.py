@@ -48,6 +48,9 @@ VARIANT, VERSION = "variant", "version"
 SERVED = "served"
 """What a variant answered in the place of another: the same families as a variant's, and never part of its own."""
 
+UNITS = "units"
+"""What a variant did for callers, each with its first request: the same families again, for evidence alone."""
+
 SERVED_REASONS = ("timeout", "shed", "error", "nonfinite", "budget", "exposure")
 
 STATES = ("ABSENT", "UNKNOWN", "LOADING", "READY", "UNAVAILABLE", "UNLOADING")
@@ -158,6 +161,10 @@ class Recorder:
         """Where to count what `name` answers in the place of the variant `instead_of`. `reason`: of SERVED_REASONS."""
         return _bind(self.segment.block(served_spec(name, instead_of, reason, watched)))
 
+    def units(self, name: SeriesName, watched: Sequence[WatchedFamily], now_ns: int) -> VariantSeries:
+        """Where to count once more what counts for a caller; see `variant`."""
+        return _bind(self.epoch_block(unit_spec(name, watched), name.epoch, now_ns))
+
     def version(self, model: str, version: int) -> VersionGauges:
         labels = {"model": model, "version": str(version)}
         families = (("state", 1), ("queued", 1))
@@ -207,6 +214,11 @@ def variant_spec(name: SeriesName, watched: Sequence[WatchedFamily]) -> BlockSpe
     families += [(phase, len(PHASE_EDGES_US) + 1) for phase in PHASES]
     meta = {"watched": [[family.output, family.kind, family.labels, family.edges] for family in watched]}
     return BlockSpec(VARIANT, labels, tuple(families), epochs=not name.direct, meta=meta)
+
+
+def unit_spec(name: SeriesName, watched: Sequence[WatchedFamily]) -> BlockSpec:
+    """The block of callers, each counted with its first request."""
+    return replace(variant_spec(name, watched), kind=UNITS)
 
 
 def served_spec(name: SeriesName, instead_of: str, reason: str, watched: Sequence[WatchedFamily]) -> BlockSpec:

@@ -52,6 +52,7 @@ class Assignment(Struct):
     `reason`: why it is no longer with the version that it was first given to ("" while it is); that one's booking was
     closed by then, and this one counts elsewhere. `outcome`: what it is when nothing fails. `tap`: takes its inputs,
     once, for the version that it was first given to. `stamp`: signs its answer.
+    `unit`: where it counts once more, as the first request of its caller.
     """
 
     model: str
@@ -72,6 +73,7 @@ class Assignment(Struct):
     outcome: Outcome = Outcome.OK
     guards: "Guarding | None" = None
     tap: Tap | None = None
+    unit: VariantSeries | None = None
 
     def close(self, outcome: Outcome) -> None:
         """Book the request. The total ends with the result (or the failure); encoding is a phase of its own."""
@@ -79,6 +81,8 @@ class Assignment(Struct):
         result = self.result_ns or now
         phases = (self.decode_ns, self.queue_ns, self.compute_ns, now - result)
         self.series.observe(outcome, result - self.started_ns, phases, self.cells)
+        if self.unit is not None:
+            self.unit.observe(outcome, result - self.started_ns, phases, self.cells)
         if self.guards is not None:
             self.guards.closed(self, outcome)
 

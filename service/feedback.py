@@ -224,6 +224,10 @@ class Feedback:
         self._refused[REFUSALS.index(reason)] += 1
 
 
+def unsigned(_given: Given, _watch: Watch | None) -> Stamp | None:
+    """For a gateway that takes no feedback."""
+
+
 def label_marks(watch: Watch | None) -> tuple[int, ...]:
     """The mark of the class that each cell of a version stands for; NO_LABEL for cells that stand for none. Of several
     outputs with classes the first one counts."""

@@ -17,14 +17,18 @@ from router.layout import How, Outcome
 from router.mirrors import MirrorName, mirror_series
 from router.routes import PPM, Exposure, Mirror, Route, Variant, variant_named
 from router.telemetry import Recorder, SeriesName, VariantSeries
+from router.tokens import Given
+from service.callers import Callers
 from service.calls import Answered, Assignment, Call, Run
 from service.diff import all_finite, judges
 from service.exposure import Meter, remove_old
 from service.fallback import OUTCOME_OF_REASON, FallbackGuard, NonFiniteAnswer, half_time, reason_of
+from service.feedback import Stamp
 from service.keeping import PairKeeper
 from service.protocol.messages import InferRequest, InferResponse
 from service.runtime.engine import Loaded
 from service.shadow import BoundMirror, Shadow
+from service.watch import Watch
 
 log = logging.getLogger("serin.request")
 
@@ -42,14 +46,17 @@ class Means:
     shadow: Shadow
     keeper: PairKeeper
     tell: Callable[[], None]
+    stamp: Callable[[Given, Watch | None], Stamp | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Guarding:
-    """Makes the guards of a worker's routes. `exposures`: the directory of exposure counts; `slot`: of this worker."""
+    """Makes the guards of a worker's routes. `exposures`, `callers`: directories of what is counted; `slot`: of this
+    worker."""
 
     means: Means
     exposures: Path
+    callers: Path
     slot: int
 
     def __call__(self, route: Route, before: "Guards | None") -> "Guards | None":
@@ -59,11 +66,13 @@ class Guarding:
         """
         if before is not None:
             before.end_mirrors()
-        if route.fallback is None and route.exposure is None and not route.mirrors:
+        if route.fallback is None and route.exposure is None and route.units is None and not route.mirrors:
             return None
         same = before is not None and before.route.salt == route.salt
         fallback = FallbackGuard.of(route.fallback, before.fallback if same and before else None)
         guards = Guards(route, self.means, fallback, self._meter(route.exposure, before.meter if before else None))
+        if route.units is not None:
+            guards.callers = Callers.of(route, route.units, self.means, self.callers)
         guards.make_room()
         return guards
 
@@ -83,6 +92,7 @@ class Guards:
     fallback: FallbackGuard | None
     meter: Meter | None
     notice: str = ""
+    callers: Callers | None = None
     _mirrors: dict[int, BoundMirror] = field(default_factory=dict)
     _served: dict[tuple[str, str, str], tuple[Loaded | None, VariantSeries]] = field(default_factory=dict)
     _logged_ns: int = 0
@@ -94,12 +104,17 @@ class Guards:
 
     def asks_key(self, variant: str) -> bool:
         """Whether a request of this variant is to be admitted with its key."""
+        return self.callers is not None or self._meters_keys(variant)
+
+    def _meters_keys(self, variant: str) -> bool:
         return self.meter is not None and self.meter.exposure.keys is not None and self._exposes(variant)
 
     def admit(self, assignment: Assignment, key: bytes | None) -> None:
         """Guard a request from here on; one that its variant may not have goes to another at once (rulings 24)."""
         assignment.guards = self
         now, variant = assignment.started_ns, assignment.variant
+        if self.callers is not None:
+            self.callers.count(assignment, key)
         if self.fallback is not None:
             self.fallback.budget.request(now)
             if self.fallback.budget.is_spent(variant, now):
@@ -173,6 +188,8 @@ class Guards:
 
     def _divert(self, assignment: Assignment, reason: str, to: str) -> None:
         assignment.series.observe(Outcome.DIVERTED, 0, NO_PHASES, ())
+        if assignment.unit is not None:
+            assignment.unit.observe(Outcome.DIVERTED, 0, NO_PHASES, ())
         self._redirect(assignment, reason, to)
 
     def _redirect(self, assignment: Assignment, reason: str, to: str) -> None:
@@ -183,7 +200,7 @@ class Guards:
         assignment.variant, assignment.version, assignment.reason = variant.name, variant.version, reason
         assignment.started_ns = perf_counter_ns()
         assignment.queue_ns = assignment.compute_ns = assignment.result_ns = 0
-        assignment.cells, assignment.outcome = (), Outcome.OK
+        assignment.cells, assignment.outcome, assignment.unit = (), Outcome.OK, None
 
     def _series(self, variant: Variant, instead_of: str, reason: str) -> VariantSeries:
         loaded = self.means.peek(self.route.model, variant.version)

@@ -19,8 +19,8 @@ HEADER_BYTES: Final = 64
 USED_CELL: Final = 0
 FULL: Final = 0.75
 KEPT_PERIODS: Final = 2
-KEPT_UNITS: Final = 64
-UNIT_BYTES: Final = 1 << 21
+KEPT_ROLLOUTS: Final = 64
+CALLER_BYTES: Final = 1 << 21
 
 
 class Ids:
@@ -104,7 +104,7 @@ class SeenIds:
         return found
 
 
-class Units:
+class SeenCallers:
     """The callers of one rollout that were counted, a byte each, for all workers of a host.
 
     A caller counts once, with its first request, and only in its own step: so later steps find callers who are new.
@@ -113,23 +113,23 @@ class Units:
 
     def __init__(self, directory: Path, rollout: str, step: int, steps: int) -> None:
         """Raises ResourceExhausted when the state directory has no room."""
-        path = directory / f"{xxh3_64_hexdigest(rollout.encode())}.units"
+        path = directory / f"{xxh3_64_hexdigest(rollout.encode())}.callers"
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _no_room(error) from error
-        self._seen = memoryview(_opened(path, UNIT_BYTES))
-        self._salt = rollout.encode() + b"\0unit\0"
+        self._seen = memoryview(_opened(path, CALLER_BYTES))
+        self._salt = rollout.encode() + b"\0caller\0"
         self._step, self._steps = step, steps
         self.rollout = rollout
-        _remove(sorted(directory.glob("*.units"), key=lambda old: old.stat().st_mtime)[:-KEPT_UNITS])
+        _remove(sorted(directory.glob("*.callers"), key=lambda old: old.stat().st_mtime)[:-KEPT_ROLLOUTS])
 
     def is_first(self, key: bytes) -> bool:
         """Whether this request counts: the first of its caller, in the step that the caller belongs to."""
         digest = xxh3_64_intdigest(self._salt + key)
         if digest % self._steps != self._step:
             return False
-        place = (digest >> 32) % UNIT_BYTES
+        place = (digest >> 32) % CALLER_BYTES
         if self._seen[place]:
             return False
         self._seen[place] = 1

@@ -26,7 +26,7 @@ from service.about import About
 from service.cache import newest_table, write_table
 from service.dataplane import Dataplane
 from service.faults import Faults
-from service.feedback import Feedback, class_labels
+from service.feedback import Feedback, class_labels, unsigned
 from service.feedback import Options as FeedbackOptions
 from service.front import Front
 from service.guards import Guarding, Means, words
@@ -52,6 +52,7 @@ ALONE_SECONDS = 2.0
 LAST_LOOK_SECONDS = 1.0
 LOOK_SECONDS = 0.02
 CACHED_TABLES = "table-*.json"
+CALLERS = "callers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ class Worker:
         sampler = Sampler(self.recorder, self._place.slot, settings.workers)
         self._stack.callback(sampler.close)
         feedback = self._feedback(segment)
-        self.dataplane = Dataplane(self.engine, self.recorder, self._guarding(segment), sampler.tap, feedback)
+        guarding = self._guarding(segment, feedback)
+        self.dataplane = Dataplane(self.engine, self.recorder, guarding, sampler.tap, feedback)
         bounds, rejected = _bounds(settings), self.recorder.worker().rejected
         self.v2 = V2(self.dataplane, bounds, rejected)
         about = About("serin", package_version("serin"))
@@ -201,13 +203,14 @@ class Worker:
         else:
             self.log.info("the controller answers again")
 
-    def _guarding(self, segment: Segment) -> Guarding:
+    def _guarding(self, segment: Segment, feedback: Feedback | None) -> Guarding:
         state, slot = self.settings.state, self._place.slot
         keeper = PairKeeper(pairs_path(state, slot), monotonic_ns)
         shadow = Shadow(segment.slot(SHADOW_SLOT), keeper)
         self._stack.callback(shadow.close)
-        means = Means(self.engine.peek, self.recorder, shadow, keeper, lambda: self.follower.states_changed())
-        return Guarding(means, state / EXPOSURES, slot)
+        tell = lambda: self.follower.states_changed()  # noqa: E731 - the follower may be another one by then
+        means = Means(self.engine.peek, self.recorder, shadow, keeper, tell, feedback.stamp if feedback else unsigned)
+        return Guarding(means, state / EXPOSURES, state / CALLERS, slot)
 
     def _feedback(self, segment: Segment) -> Feedback | None:
         settings = self.settings

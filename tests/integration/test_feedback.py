@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from router.layout import ASSIGNED, OUTCOME, How, Outcome
 from router.rewards import reward_counts
-from router.routes import Fallback, Rule
-from router.tally import read_all
+from router.routes import Exposure, Fallback, Rule, Units
+from router.tally import by_epoch, read_all
+from router.telemetry import UNITS
 from router.tokens import Kind
 from service.settings import Settings
 from service.together import Together, gateway
@@ -184,3 +186,78 @@ async def test_a_restart_keeps_counts_key_and_what_was_counted(start):
         told = (await serin.http.post(FEEDBACK, json={"feedback": items})).json()
         assert (told["counted"], told["repeated"]) == (1, 1)
         assert counts(serin)["stable"] == (2, 0, 2)
+
+
+# ---- callers ----
+
+
+async def asked(serin: Together, keys: list[str]) -> list[str]:
+    """The variants that answered; every answer is judged good at once."""
+    variants = []
+    for row, key in enumerate(keys):
+        answer = await serin.http.post(URL, json=digits(row), headers={"Serin-Routing-Key": key} if key else {})
+        variants.append(answer.headers["serin-variant"])
+        if token := answer.headers.get("serin-assignment"):
+            await serin.http.post(FEEDBACK, json={"assignment": token, "reward": 1})
+    return variants
+
+
+def callers(serin: Together) -> dict[str, dict[str, list[int]]]:
+    """variant -> family -> cells, of the callers of the tests' route."""
+    own = [copy for copy in read_all(serin.worker.settings.state / "counters") if copy.spec.kind == UNITS]
+    return {
+        copy.spec.labels["variant"]: {name: list(copy.family(name)) for name in (ASSIGNED, OUTCOME)}
+        for copy in by_epoch(own).get(7, [])
+    }
+
+
+async def test_a_caller_counts_once_beside_its_requests_and_so_does_its_label(start):
+    async with start() as serin:
+        await route(serin, split(500_000, units=Units("r1")))
+        users = [f"user-{number}" for number in range(20)]
+        variants = await asked(serin, [*users, *users, *users, "", ""])
+
+        found = callers(serin)
+        assert sum(found["stable"][ASSIGNED]) + sum(found["canary"][ASSIGNED]) == 20
+        for arm in ("stable", "canary"):
+            own = variants[:20].count(arm)
+            assert found[arm][ASSIGNED][How.SPLIT_KEYED] == found[arm][OUTCOME][Outcome.OK] == own
+            assert counts(serin, "unit")[arm] == (own, 0, own)
+            # requests are counted as ever, and shown once
+            assert await metric(serin, "serin_requests_total", variant=arm) == variants.count(arm)
+            assert await metric(serin, "serin_feedback_total", variant=arm) == variants.count(arm)
+
+
+async def test_a_caller_of_another_step_waits_for_it(start):
+    async with start() as serin:
+        users = [f"user-{number}" for number in range(30)]
+        await route(serin, split(500_000, units=Units("r1", 0, 2)))
+        await asked(serin, users)
+        first = sum(sum(found[ASSIGNED]) for found in callers(serin).values())
+        await route(serin, split(500_000, units=Units("r1", 1, 2)))
+        await asked(serin, users)
+        both = sum(sum(found[ASSIGNED]) for found in callers(serin).values())
+
+        assert 5 < first < 25
+        assert both == 30
+
+
+async def test_a_caller_whose_request_failed_or_was_not_tried_counts_for_the_variant_that_was_chosen(start):
+    async with start("digits:2 fail=1") as serin:
+        await route(serin, split(1_000_000, units=Units("r1"), fallback=Fallback("stable")))
+        await asked(serin, ["ann", "ann"])
+        assert callers(serin)["canary"][OUTCOME][Outcome.ERROR] == 1
+        assert sum(callers(serin)["canary"][OUTCOME]) == 1
+    async with start() as serin:
+        await route(serin, split(1_000_000, units=Units("r2"), exposure=Exposure("r2", "canary", "stable", requests=1)))
+        await asked(serin, ["bob", "eve"])
+        assert callers(serin)["canary"][OUTCOME][Outcome.OK] == 1
+        assert callers(serin)["canary"][OUTCOME][Outcome.DIVERTED] == 1
+
+
+async def test_callers_are_remembered_beyond_a_restart(start):
+    for _ in range(2):
+        async with start() as serin:
+            await route(serin, split(500_000, units=Units("r1")))
+            await asked(serin, ["ann", "bob"])
+            assert sum(sum(found[ASSIGNED]) for found in callers(serin).values()) == 2

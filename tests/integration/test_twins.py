@@ -27,6 +27,7 @@ ROWS = json.loads((ROOT / "models/digits/heldout.json").read_text())["inputs"]["
 OPTIONS = PortOptions(keep_alive_seconds=2, max_header_bytes=8192, access_log=False)
 DATE = re.compile(rb"date: [^\r]*\r\n")
 MADE_ID = re.compile(rb"(x-request-id: |\"request_id\":\")[0-9a-f]{20}")
+SIGNED = re.compile(rb"(serin-assignment: [^\r]*~)[\w-]{40}")
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def some_request(rng: random.Random) -> bytes:
 
 
 def normal(answer: bytes) -> bytes:
-    return MADE_ID.sub(rb"\1ID", DATE.sub(b"", answer))
+    return SIGNED.sub(rb"\1SIGNED", MADE_ID.sub(rb"\1ID", DATE.sub(b"", answer)))
 
 
 async def talk(port: int, pieces: list[bytes], answers: int) -> bytes:

@@ -13,7 +13,10 @@ from router.rewards import (
     serving_series,
     stratum_minutes,
 )
+from router.routes import Route, Variant
+from router.stepcounts import DIRECT, read_counts
 from router.tally import read_all, total
+from router.telemetry import How, Outcome, Recorder, SeriesName
 from router.tokens import Given
 
 MINUTES = 5
@@ -99,3 +102,12 @@ def test_counts_outlive_their_worker(segment, tmp_path):
     returning_series(again, canary(), MINUTES).reward(0, True)
     assert sum(counted(tmp_path).good) == 2
     again.close()
+
+
+def test_feedback_of_direct_requests_is_no_request_of_theirs(segment, tmp_path):
+    direct = Recorder(segment).variant(SeriesName("digits", 2, "canary", direct=True), (), 0)
+    direct.assigned(How.VERSION)
+    direct.observe(Outcome.OK, 1_000, (0, 0, 0, 0), ())
+    returning_series(segment, canary(0, "direct"), MINUTES).reward(0, True)
+    route = Route("digits", (Variant("stable", 1, 1_000_000), Variant("canary", 2, 0)))
+    assert read_counts(read_all(tmp_path), route).counts(DIRECT, "canary").ended == 1

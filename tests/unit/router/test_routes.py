@@ -16,6 +16,7 @@ from router.routes import (
     Route,
     RouteTable,
     Rule,
+    Units,
     Variant,
     Wanted,
     decode_table,
@@ -215,3 +216,15 @@ def test_version_numbers_are_positive_whole_and_plain(text: str, holds: bool) ->
 )
 def test_names_are_plain(text: str, holds: bool) -> None:
     assert is_name(text) is holds
+
+
+@pytest.mark.parametrize("units", [Units("", 0, 1), Units("r1", 1, 1), Units("r1", -1, 2), Units("r1", 0, 0)])
+def test_callers_belong_to_one_of_the_steps_there_are(units):
+    with pytest.raises(InvalidArgument, match="units"):
+        validate_route(Route("digits", (Variant("1", 1, PPM),), units=units))
+
+
+def test_a_table_carries_whose_callers_are_counted():
+    route = Route("digits", (Variant("1", 1, PPM),), units=Units("r1", 2, 3))
+    validate_route(route)
+    assert decode_table(encode_table(RouteTable(1, {"digits": route}))).routes["digits"] == route

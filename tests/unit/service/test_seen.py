@@ -3,7 +3,7 @@
 import pytest
 
 from router.errors import ResourceExhausted
-from service.seen import KEPT_PERIODS, UNIT_BYTES, SeenIds, Units
+from service.seen import CALLER_BYTES, KEPT_PERIODS, SeenCallers, SeenIds
 
 
 @pytest.fixture
@@ -76,11 +76,11 @@ def test_no_room_is_said_in_words(tmp_path):
     with pytest.raises(ResourceExhausted, match="no room in the state directory"):
         SeenIds(tmp_path / "feedback", 4096).locked()
     with pytest.raises(ResourceExhausted, match="no room in the state directory"):
-        Units(tmp_path / "feedback", "r1", 0, 1)
+        SeenCallers(tmp_path / "feedback", "r1", 0, 1)
 
 
 def test_a_caller_counts_once_whichever_worker_it_meets(tmp_path):
-    workers = [Units(tmp_path, "r1", 0, 1) for _ in range(3)]
+    workers = [SeenCallers(tmp_path, "r1", 0, 1) for _ in range(3)]
     first = [workers[number % 3].is_first(b"user-%d" % (number // 3)) for number in range(300)]
     assert sum(first) >= 99  # two of a hundred callers may fall on one byte
     assert first[0]
@@ -89,20 +89,20 @@ def test_a_caller_counts_once_whichever_worker_it_meets(tmp_path):
 
 def test_a_caller_counts_in_its_own_step_only(tmp_path):
     keys = [b"user-%d" % number for number in range(3000)]
-    steps = [Units(tmp_path, "r1", step, 3) for step in range(3)]
-    counted = [[key for key in keys if units.is_first(key)] for units in steps]
+    steps = [SeenCallers(tmp_path, "r1", step, 3) for step in range(3)]
+    counted = [[key for key in keys if callers.is_first(key)] for callers in steps]
     assert all(900 < len(found) < 1100 for found in counted)
     assert len(set().union(*counted)) == sum(map(len, counted))
 
 
 def test_another_rollout_counts_its_callers_anew(tmp_path):
-    assert Units(tmp_path, "r1", 0, 1).is_first(b"u")
-    assert Units(tmp_path, "r2", 0, 1).is_first(b"u")
-    assert not Units(tmp_path, "r1", 0, 1).is_first(b"u")
+    assert SeenCallers(tmp_path, "r1", 0, 1).is_first(b"u")
+    assert SeenCallers(tmp_path, "r2", 0, 1).is_first(b"u")
+    assert not SeenCallers(tmp_path, "r1", 0, 1).is_first(b"u")
 
 
 def test_the_memory_of_a_rollout_is_taken_when_it_begins(tmp_path):
-    Units(tmp_path, "r1", 0, 1)
+    SeenCallers(tmp_path, "r1", 0, 1)
     (file,) = tmp_path.iterdir()
-    assert file.stat().st_size == UNIT_BYTES
-    assert file.stat().st_blocks * 512 >= UNIT_BYTES
+    assert file.stat().st_size == CALLER_BYTES
+    assert file.stat().st_blocks * 512 >= CALLER_BYTES
