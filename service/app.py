@@ -31,6 +31,7 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         connection = Connection if settings.access_log else lane_of(worker.v2)
         port = Port(worker.app, _port_options(settings), connection)
         await port.start()
+        worker.pool.is_lone = port.is_lone
         commands = _Commands(worker, port, config["fds"], (drain, hurry))
         worker.engine.suspect((s["model"], s["version"]) for s in config.get("suspects", ()))
         loop = asyncio.get_running_loop()

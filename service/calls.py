@@ -51,8 +51,8 @@ class Assignment(Struct):
 
     `reason`: why it is no longer with the version that it was first given to ("" while it is); that one's booking was
     closed by then, and this one counts elsewhere. `outcome`: what it is when nothing fails. `tap`: takes its inputs,
-    once, for the version that it was first given to. `stamp`: signs its answer.
-    `unit`: where it counts once more, as the first request of its caller.
+    once, for the version that it was first given to. `stamp`: signs its answer. `unit`: where it counts once more, as
+    the first request of its caller. `leads`: it stands for its run; one of those that ran together does.
     """
 
     model: str
@@ -65,6 +65,7 @@ class Assignment(Struct):
     queue_ns: int = 0
     compute_ns: int = 0
     result_ns: int = 0
+    leads: bool = True
     cells: tuple[int, ...] = ()
     stamp: Stamp | None = None
     non_finite: NonFinite = "null"

@@ -20,7 +20,6 @@ from service.protocol.check import bind
 from service.protocol.messages import InferRequest, InferResponse, OutputTensor
 from service.protocol.tensors import Array
 from service.runtime.engine import Engine, Loaded
-from service.runtime.executor import Interrupted
 
 __all__ = ["OFF_LOOP_BYTES", "OUTCOME_OF_KIND", "Assignment", "BoundRoute", "Call", "Dataplane"]
 
@@ -252,15 +251,14 @@ async def run(
     wanted = names
     if names is not loaded.output_names:
         wanted = [*names, *(name for name in loaded.watched_names if name not in names)]
-    try:
-        ran = executor.run_inline(feeds, wanted, call.body_hash) if executor.inlines(feeds) else None
-    except Interrupted:
-        ran = None
-    if ran is None:
-        own = loaded.manifest.execution.timeout_seconds
-        deadline_ns = call.deadline_ns if own is None else min(call.deadline_ns, call.arrived_ns + int(own * 1e9))
-        ran = await executor.run(feeds, wanted, deadline_ns, call.body_hash)
-    arrays, queued, computed = ran
+    deadline_ns = call.deadline_ns
+    if (own := loaded.manifest.execution.timeout_seconds) is not None:
+        deadline_ns = min(deadline_ns, call.arrived_ns + int(own * 1e9))
+    if loaded.batcher is not None:
+        ran = await loaded.batcher.run(feeds, wanted, deadline_ns, call.body_hash)
+    else:
+        ran = await executor.run_anyhow(feeds, wanted, deadline_ns, call.body_hash)
+    arrays, queued, computed, assignment.leads = ran
     assignment.queue_ns, assignment.compute_ns = queued, computed
     assignment.result_ns = perf_counter_ns()
     return dict(zip(wanted, arrays, strict=True))

@@ -70,6 +70,10 @@ class Port:
         loop = asyncio.get_running_loop()
         self._listening[fd] = await loop.create_server(self._protocol, sock=shared, backlog=BACKLOG)
 
+    def is_lone(self) -> bool:
+        """Whether there is one connection at most."""
+        return len(self._server.server_state.connections) <= 1
+
     def leave(self, fd: int) -> None:
         """Accept no more from `fd`; connections that it gave live on."""
         server = self._listening.pop(fd, None)

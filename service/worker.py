@@ -91,7 +91,7 @@ class Worker:
         self.recorder = Recorder(segment)
         self._gauges = Gauges(self.recorder)
         await self._connect()
-        pool = Pool(max(2, settings.concurrency * 2), segment)
+        self.pool = pool = Pool(max(2, settings.concurrency * 2), segment)
         self._stack.callback(pool.close)
         self.engine = Engine(
             self._loader(), pool, self._states_changed, unload_wait_seconds=settings.unload_wait_seconds
@@ -235,7 +235,8 @@ class Worker:
             fault = faults.for_version(model, number)
             return session if fault is None else FaultySession(session, fault, random)
 
-        limits = RunLimits(settings.concurrency, settings.max_queue)
+        batches = max(1, settings.cores_per_worker // settings.session_threads)
+        limits = RunLimits(settings.concurrency, settings.max_queue, settings.max_concurrency or batches)
         packed = Packed(settings.state, settings.share_weights_bytes, settings.workers)
         return Loader(settings.models, SessionOptions(settings.session_threads), limits, wrap, packed)
 

@@ -7,11 +7,10 @@ uvicorn is pinned by version; with any other uvicorn the lane is not used. See d
 """
 
 import asyncio
-from collections.abc import Coroutine, Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from time import perf_counter_ns
-from types import coroutine
-from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -19,7 +18,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from router.errors import PayloadTooLarge, RequestTimeout, SerinError
 from service.http.connection import Connection
 from service.http.replies import Arrival, Reply
+from service.http.rides import Known, Ride, Work, go_on
 from service.http.v2 import V2, request_id_of, target, too_large
+from service.runtime.seats import Seat
 
 KNOWN_UVICORN = "0.54.0"
 CLOSE = b"connection: close\r\n"
@@ -37,41 +38,6 @@ def usable() -> bool:
 def lane_of(v2: V2) -> type[Connection]:
     """Connections on which `v2` answers inference; plain ones where this uvicorn is not known."""
     return type("BoundLane", (Lane,), {"v2": v2}) if usable() else Connection
-
-
-class Ride:
-    """One request in the lane, seen by uvicorn's protocol as the cycle in progress."""
-
-    __slots__ = ("arrival", "body", "disconnected", "keep_alive", "more_body", "response_complete", "task")
-
-    def __init__(self, arrival: Arrival, keep_alive: bool) -> None:
-        self.arrival = arrival
-        self.keep_alive = keep_alive
-        self.body: bytes | bytearray = b""
-        self.more_body = True
-        self.disconnected = False
-        self.response_complete = False
-        self.task: asyncio.Task[Reply] | None = None
-
-    @property
-    def message_event(self) -> "Ride":
-        """uvicorn wakes a waiting application through this; here nobody waits."""
-        return self
-
-    def set(self) -> None:
-        """See `message_event`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A request head that was taken apart before. The next request on the connection most often begins with the same
-    bytes; then they mean the same, and the parser need not see them. `size_bytes`: of head and body."""
-
-    head: bytes
-    size_bytes: int
-    headers: Mapping[bytes, bytes]
-    model: str
-    version: str | None
 
 
 class Lane(Connection):
@@ -92,8 +58,8 @@ class Lane(Connection):
         self.idle_since = None
         known = self._known
         if known is not None and self._between and len(data) == known.size_bytes and data.startswith(known.head):
-            cycle = self.cycle
-            if cycle.response_complete and not self.flow.write_paused and not self.transport.is_closing():
+            free = self._is_free() and not self.flow.write_paused and not self.transport.is_closing()
+            if free:
                 ride = self._begin(known.headers, known.model, known.version)
                 if not ride.response_complete:
                     self._answer(ride, data[len(known.head) :])
@@ -173,8 +139,11 @@ class Lane(Connection):
             return
         if ride.task is not None:
             ride.task.cancel()
-        else:
-            self._leave(ride)
+            return
+        if ride.work is not None:
+            with suppress(asyncio.CancelledError):
+                ride.work.throw(asyncio.CancelledError())
+        self._leave(ride)
 
     def expire(self, oldest: float) -> None:
         """Besides: close what is idle for too long, and answer 408 to a request whose body did not come in time."""
@@ -199,14 +168,22 @@ class Lane(Connection):
 
     def _answer(self, ride: Ride, body: bytes) -> None:
         ride.more_body = False
-        work = self.v2.answer(ride.arrival, body)
+        self._step(ride, self.v2.answer(ride.arrival, body))
+
+    def _step(self, ride: Ride, work: Work) -> None:
+        """Go on with a request by hand: most models run on the loop, alone or with all that came in the same turn, and
+        then the answer is there without any task."""
+        ride.work = ride.seat = None
         try:
-            # Most models run on the loop: then the answer is there without any task.
             first = work.send(None)
         except StopIteration as done:
             self._finish(ride, done.value)
             return
-        ride.task = self.loop.create_task(_go_on(work, first))
+        if isinstance(first, Seat):
+            ride.work, ride.seat = work, first
+            first.resume = partial(self._step, ride, work)
+            return
+        ride.task = self.loop.create_task(go_on(work, first))
         self.tasks.add(ride.task)  # type: ignore[arg-type]
         ride.task.add_done_callback(lambda task: self._finish_task(ride, task))
 
@@ -237,9 +214,20 @@ class Lane(Connection):
             and not self.parser.should_upgrade()
             and b"%" not in url
             and b"?" not in url
-            and (self.cycle is None or self.cycle.response_complete)
+            and self._is_free()
             and not self.flow.write_paused
         )
+
+    def _is_free(self) -> bool:
+        """Whether nothing is under way here; what waits for others in this turn is hurried."""
+        ride = self.cycle
+        if isinstance(ride, Ride) and ride.seat is not None and ride.seat.hurry is not None:
+            ride.seat.hurry()
+        return ride is None or ride.response_complete
+
+    def send_400_response(self, msg: str) -> None:
+        self._is_free()
+        super().send_400_response(msg)
 
     def _refuse(self, ride: Ride, error: SerinError) -> None:
         final = isinstance(error, PayloadTooLarge | RequestTimeout)
@@ -270,23 +258,3 @@ class Lane(Connection):
         ride.response_complete = True
         self.body_since = None
         self.v2.in_flight -= 1
-
-
-async def _go_on(work: Coroutine[Any, Any, Reply], waits_for: Any) -> Reply:
-    return await _resumed(work, waits_for)
-
-
-@coroutine
-def _resumed(work: Coroutine[Any, Any, Reply], waits_for: Any) -> Generator[Any, Any, Reply]:
-    """Go on with a coroutine that was stepped by hand and now waits; what it waits for is handed to the task first."""
-    while True:
-        error: BaseException | None = None
-        try:
-            value = yield waits_for
-        except BaseException as thrown:
-            error = thrown
-        try:
-            waits_for = work.send(value) if error is None else work.throw(error)
-        except StopIteration as done:
-            reply: Reply = done.value
-            return reply

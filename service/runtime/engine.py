@@ -9,6 +9,7 @@ from router.errors import NotFound, SerinError, Unavailable
 from router.reports import States, VersionState, WorkerVersion
 from router.routes import Wanted
 from service.protocol.tensors import Signature
+from service.runtime.batcher import Batcher, BatchLimits
 from service.runtime.executor import Executor
 from service.runtime.loading import Loader, Parts, reason_of
 from service.runtime.manifest import Manifest
@@ -24,10 +25,11 @@ class Loaded:
     """One version in memory, lent by `Engine.acquire` and held until each of its `users` has released it.
 
     `output_names` in the model's order, `datatypes` of the outputs by name, `watched_names` of those that are counted.
+    `batcher` stands before `executor` where requests run together.
     """
 
     __slots__ = (
-        *("model", "version", "digest", "session", "signature", "manifest", "watch", "executor"),
+        *("model", "version", "digest", "session", "signature", "manifest", "watch", "executor", "batcher"),
         *("output_names", "datatypes", "watched_names", "users", "drained"),
     )
 
@@ -42,6 +44,7 @@ class Loaded:
         self.datatypes = {spec.name: spec.datatype for spec in self.signature.outputs}
         self.watched_names = tuple(dict.fromkeys(family.output for family in parts.watch.families))
         self.executor = executor
+        self.batcher: Batcher | None = None
         self.users = 0
         self.drained: asyncio.Event | None = None
 
@@ -140,6 +143,9 @@ class Engine:
 
     async def close(self) -> None:
         """Stop loading and lend nothing more."""
+        for loaded in self._ready.values():
+            if loaded.batcher is not None:
+                loaded.batcher.close()
         self._ready.clear()
         tasks = [record.task for record in self._records.values() if record.task is not None]
         for task in tasks:
@@ -178,7 +184,13 @@ class Engine:
         limits = self._loader.limits_of(parts.manifest.execution)
         executor = Executor(parts.runnable, self._pool, limits, parts.profile, token)
         executor.suspect(key in self._suspects)
-        record.loaded = self._ready[key] = Loaded(key, goal.digest, parts, executor)
+        loaded = Loaded(key, goal.digest, parts, executor)
+        if parts.profile.batch_rows > 1:
+            wait = parts.manifest.execution.max_wait_seconds
+            loaded.batcher = Batcher(
+                executor, BatchLimits(parts.profile.batch_rows, limits.batches, wait), loaded.output_names
+            )
+        record.loaded = self._ready[key] = loaded
         self._change(record, VersionState.READY, "", goal.digest)
 
     async def _parts(self, key: Key, goal: Wanted, token: int) -> Parts:
@@ -209,6 +221,8 @@ class Engine:
             # Whoever still runs it after that holds it by itself; it is only not waited for any more.
             with suppress(TimeoutError):
                 await asyncio.wait_for(loaded.drained.wait(), self._unload_wait_seconds)
+        if loaded.batcher is not None:
+            loaded.batcher.close()
 
     def _change(self, record: _Record, state: VersionState, reason: str, digest: str) -> None:
         record.state, record.reason, record.digest = state, reason, digest

@@ -7,7 +7,8 @@ import numpy as np
 
 from service.faults import Effect, Fault, FaultInjected, crash
 from service.protocol.tensors import Array
-from service.runtime.executor import Feeds, Names
+from service.runtime.executor import Names
+from service.runtime.seats import Feeds
 from service.runtime.session import Session
 from service.runtime.watchdog import Switch
 

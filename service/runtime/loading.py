@@ -10,12 +10,14 @@ from time import perf_counter_ns
 from router.errors import FailedPrecondition, SerinError
 from router.routes import Wanted
 from service.runtime import repository
-from service.runtime.executor import Feeds, Limits, Runnable
+from service.runtime.company import best_count, fit_rows
+from service.runtime.executor import Limits, Runnable
 from service.runtime.golden import GoldenError, parse_golden
 from service.runtime.manifest import Execution, Manifest, parse_manifest
 from service.runtime.packed import Packed
 from service.runtime.profile import Profile, warm_up
 from service.runtime.repository import MANIFEST_FILE, MODEL_FILE, Refused, VersionFiles
+from service.runtime.seats import Feeds
 from service.runtime.session import Session, SessionOptions
 from service.watch import Watch, compile_watch
 
@@ -79,6 +81,7 @@ class Loader:
         return Limits(
             self.limits.max_concurrency if concurrency is None else concurrency,
             self.limits.max_queue if queue is None else queue,
+            self.limits.batches if concurrency is None else concurrency,
         )
 
     def _files(self, model: str, version: int) -> VersionFiles:
@@ -108,17 +111,26 @@ class Loader:
         manifest = parse_manifest(repository.read_beside(self.models_dir, model, MANIFEST_FILE))
         runnable, profile = self.wrap(model, version, session), self._profile(model, version, session, manifest)
         if runnable is not session and manifest.execution.mode != "inline":
-            profile = Profile(-1, profile.run_ns)  # what stands before the session was not measured and may well block
+            # What stands before the session was not measured and may well block.
+            profile = Profile(-1, profile.run_ns, manifest.execution.max_batch_rows or 1)
         watch = compile_watch(manifest.meanings(), session.signature)
         return Parts(session=session, runnable=runnable, manifest=manifest, watch=watch, profile=profile)
 
     def _profile(self, model: str, version: int, session: Session, manifest: Manifest) -> Profile:
         known = self._golden_feeds(model, version, manifest)
         measured = warm_up(session.run, session.signature, known, perf_counter_ns)
+        rows = self._batch_rows(session, known, manifest.execution)
         mode = manifest.execution.mode
         if mode == "auto":
-            return measured
-        return Profile(ALWAYS_INLINE if mode == "inline" else -1, measured.run_ns)
+            return replace(measured, batch_rows=rows)
+        return Profile(ALWAYS_INLINE if mode == "inline" else -1, measured.run_ns, rows)
+
+    def _batch_rows(self, session: Session, known: list[Feeds], execution: Execution) -> int:
+        """As many as pay, or as `model.toml` says; 1 where rows do not go together, whatever it says."""
+        wanted = execution.max_batch_rows
+        if wanted == 1 or not (rows := fit_rows(session.run, session.signature, known)):
+            return 1
+        return wanted or best_count(session.run, rows[0], perf_counter_ns)
 
     def _golden_feeds(self, model: str, version: int, manifest: Manifest) -> list[Feeds]:
         if manifest.golden is None:

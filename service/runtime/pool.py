@@ -52,12 +52,18 @@ class NoMarks:
         return 0
 
 
+def nobody_knows() -> bool:
+    """Whether there is one client only: not known."""
+    return False
+
+
 class Pool:
     """Made on the event loop that uses it; `close` when nothing runs any more.
 
     At most MOST_THREADS threads, since each needs a slot. `gate` lets through as many runs as there are threads, so
     that what waits does so where its deadline can end it. `alone` is passed by suspects besides: versions that may have
-    killed a worker run one at a time (rulings 4).
+    killed a worker run one at a time (rulings 4). `is_lone` may be set to say that nobody else can send a request now,
+    so that there is nothing to wait for.
     """
 
     def __init__(self, threads: int, marks: CrashMarks, *, first_slot: int = LOOP_SLOT + 1) -> None:
@@ -65,6 +71,7 @@ class Pool:
         self.marks = marks
         self.loop_slot = marks.slot(LOOP_SLOT)
         self.watchdog = Watchdog()
+        self.is_lone: Callable[[], bool] = nobody_knows
         self.gate = asyncio.Semaphore(threads)
         self.alone = asyncio.Semaphore(1)
         self._own = threading.local()

@@ -32,10 +32,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`inline_elements`: requests of up to so many input elements run on the loop; -1: none do. `run_ns`: one row."""
+    """`inline_elements`: requests of up to so many input elements run on the loop; -1: none do. `run_ns`: one row.
+    `batch_rows`: so many rows of several requests run together at most."""
 
     inline_elements: int = -1
     run_ns: int = 0
+    batch_rows: int = 1
 
 
 def element_count(feeds: Feeds) -> int:

@@ -53,7 +53,7 @@ class World:
     def answer(self, version: int = 1) -> float:
         loaded = self.engine.acquire("m", version)
         try:
-            outputs, _, _ = loaded.executor.run_inline(X)
+            outputs, *_ = loaded.executor.run_inline(X)
         finally:
             self.engine.release(loaded)
         return float(outputs[0].item(0))
@@ -291,7 +291,7 @@ async def test_text_is_warmed_up_and_served(world: World) -> None:
     await world.wish(1)
     loaded = world.engine.acquire("m", 1)
     text = {"x": np.array([[b"a", "é".encode()]], dtype=object)}
-    outputs, _, _ = await loaded.executor.run(text, None, FAR)
+    outputs, *_ = await loaded.executor.run(text, None, FAR)
     assert outputs[0].tolist() == [["a", "é"]]
 
 

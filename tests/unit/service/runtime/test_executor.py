@@ -116,7 +116,7 @@ async def test_small_requests_go_inline_and_large_ones_do_not(model: Model, pool
 
 async def test_an_inline_run_gives_its_outputs_and_its_cost(model: Model, pool: Pool) -> None:
     model.go.set()
-    outputs, queued, computed = made(model, pool, inline=4).run_inline(X)
+    outputs, queued, computed, _ = made(model, pool, inline=4).run_inline(X)
     assert outputs == [X["x"]]
     assert queued == 0
     assert computed > 0
@@ -155,13 +155,13 @@ async def test_a_run_that_holds_up_the_loop_is_interrupted_and_the_next_one_is_n
         executor.run_inline(X)  # nobody lets it go, but the watchdog ends it
     assert not executor.inlines(X)
     model.go.set()
-    outputs, _, _ = await executor.run(X, None, FAR)
+    outputs, *_ = await executor.run(X, None, FAR)
     assert outputs == [X["x"]]
 
 
 async def test_a_run_in_a_thread_gives_outputs_wait_and_cost(model: Model, pool: Pool) -> None:
     model.go.set()
-    outputs, queued, computed = await made(model, pool).run(X, None, FAR)
+    outputs, queued, computed, _ = await made(model, pool).run(X, None, FAR)
     assert outputs == [X["x"]]
     assert queued > 0
     assert computed > 0

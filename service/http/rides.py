@@ -1,0 +1,80 @@
+"""What the fast lane holds: a request under way, a head that was seen before, a coroutine that is stepped by hand."""
+
+import asyncio
+from collections.abc import Coroutine, Generator, Mapping
+from dataclasses import dataclass
+from types import coroutine
+from typing import Any
+
+from service.http.replies import Arrival, Reply
+from service.runtime.seats import Seat
+
+Work = Coroutine[Any, Any, Reply]
+
+
+class Ride:
+    """One request in the lane, seen by uvicorn's protocol as the cycle in progress."""
+
+    __slots__ = (
+        "arrival",
+        "body",
+        "disconnected",
+        "keep_alive",
+        "more_body",
+        "response_complete",
+        "seat",
+        "task",
+        "work",
+    )
+
+    def __init__(self, arrival: Arrival, keep_alive: bool) -> None:
+        self.arrival = arrival
+        self.keep_alive = keep_alive
+        self.body: bytes | bytearray = b""
+        self.more_body = True
+        self.disconnected = False
+        self.response_complete = False
+        self.task: asyncio.Task[Reply] | None = None
+        self.work: Work | None = None
+        self.seat: Seat | None = None
+
+    @property
+    def message_event(self) -> "Ride":
+        """uvicorn wakes a waiting application through this; here nobody waits."""
+        return self
+
+    def set(self) -> None:
+        """See `message_event`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A request head that was taken apart before. The next request on the connection most often begins with the same
+    bytes; then they mean the same, and the parser need not see them. `size_bytes`: of head and body."""
+
+    head: bytes
+    size_bytes: int
+    headers: Mapping[bytes, bytes]
+    model: str
+    version: str | None
+
+
+async def go_on(work: Work, waits_for: Any) -> Reply:
+    """For a task: the rest of a coroutine that was stepped by hand until it waited for `waits_for`."""
+    return await _resumed(work, waits_for)
+
+
+@coroutine
+def _resumed(work: Work, waits_for: Any) -> Generator[Any, Any, Reply]:
+    """Go on with a coroutine that was stepped by hand and now waits; what it waits for is handed to the task first."""
+    while True:
+        error: BaseException | None = None
+        try:
+            value = yield waits_for
+        except BaseException as thrown:
+            error = thrown
+        try:
+            waits_for = work.send(value) if error is None else work.throw(error)
+        except StopIteration as done:
+            reply: Reply = done.value
+            return reply

@@ -1,0 +1,88 @@
+"""A run in a thread of the pool, and the turn that it needs: what is held while it runs, given back exactly once."""
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter_ns, thread_time_ns
+from typing import Generic, Literal, TypeVar
+
+from router.errors import Cancelled, DeadlineExceeded
+from service.runtime.pool import Pool
+from service.runtime.watchdog import Switch
+
+Result = TypeVar("Result")
+Timed = tuple[Result, int, int]
+"""What came out, and when the run began and ended."""
+
+
+class Turn:
+    """What a request holds while it runs, given back exactly once."""
+
+    def __init__(self) -> None:
+        self._held: list[asyncio.Semaphore] = []
+        self._over = False
+
+    async def take(self, gate: asyncio.Semaphore, deadline_ns: int) -> None:
+        """Pass `gate`. Raises DeadlineExceeded. Not by asyncio.timeout: the fast lane comes here outside any task."""
+        if not gate.locked():
+            await gate.acquire()
+            self._held.append(gate)
+            return
+        passing = asyncio.ensure_future(gate.acquire())
+        passing.add_done_callback(lambda done: self._passed(gate, done))
+        try:
+            await asyncio.wait((passing,), timeout=seconds_until(deadline_ns))
+        finally:
+            passing.cancel()  # nothing happens when it is done
+        if gate not in self._held:
+            self._over = True
+            raise DeadlineExceeded("the deadline was over while the request waited for its turn")
+
+    def _passed(self, gate: asyncio.Semaphore, done: "asyncio.Task[Literal[True]]") -> None:
+        if done.cancelled():
+            return
+        if self._over:
+            gate.release()
+        else:
+            self._held.append(gate)
+
+    def give_back(self) -> None:
+        self._over = True
+        while self._held:
+            self._held.pop().release()
+
+
+class Job(Generic[Result]):
+    """One run in a thread of the pool; `work` is called there with the switch that `abandon` throws. `cpu_ns`: what
+    it took of the thread's own time, which knows nothing of what else the machine did."""
+
+    def __init__(self, work: Callable[[Switch], Result], switch: Switch) -> None:
+        self._work = work
+        self._switch = switch
+        self._abandoned = False
+        self.pool: Pool
+        self.token = 0
+        self.body_hash = 0
+        self.cpu_ns = 0
+
+    def abandon(self) -> None:
+        """Nobody waits any more: do not begin, or stop at the next operator."""
+        self._abandoned = True
+        self._switch.stop()
+
+    def __call__(self) -> Timed[Result]:
+        if self._abandoned:
+            raise Cancelled("nobody waited for the run any more")
+        slot = self.pool.thread_slot
+        slot.enter(self.token, self.body_hash)
+        begun, cpu = perf_counter_ns(), thread_time_ns()
+        try:
+            result = self._work(self._switch)
+        finally:
+            slot.leave()
+        self.cpu_ns = thread_time_ns() - cpu
+        return result, begun, perf_counter_ns()
+
+
+def seconds_until(deadline_ns: int) -> float:
+    """From now to a time of `perf_counter_ns`; 0 when that is past."""
+    return max(0.0, (deadline_ns - perf_counter_ns()) / 1e9)
