@@ -113,6 +113,10 @@ class AdminClient:
         """JSON Schema of a rollout's document."""
         return self._call("GET", "/schemas/rollout")
 
+    def drift(self, model: str) -> Document:
+        """{model, window, inputs_drifted, subjects: [...], comparisons: [...]}"""
+        return self._call("GET", f"/models/{_part(model)}/drift")
+
     def events(self, after: int | None = None, limit: int = 100, model: str | None = None) -> Document:
         """{events: [...], next_after}: those above `after`, or without it the newest."""
         asked = {"after": after, "limit": limit, "model": model}

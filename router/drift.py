@@ -21,6 +21,9 @@ WARN, ALARM = 0.1, 0.2
 DRIFTED_SHARE: Final = 0.3
 """So much of a model's features must have drifted before the whole of its inputs has."""
 
+OUT_OF_REACH: Final = 1e9
+"""In place of a noise limit where there is nothing to compare."""
+
 LARGEST_BAD_SHARE: Final = 0.01
 BAD_FACTOR: Final = 2.0
 
@@ -116,11 +119,11 @@ def wasserstein(reference: Counts, live: Counts, edges: Sequence[float]) -> floa
 
 def noise_limit(reference: Counts, live: Counts, features: int, q: float = FALSE_ALARMS) -> float:
     """Without drift PSI / (1/n + 1/m) is nearly chi-square with B - 1 degrees of freedom (Yurdakul 2018): its quantile
-    at 1 - q/F. Bins that nobody ever fell into do not count; infinite where there is nothing to compare."""
+    at 1 - q/F. Bins that nobody ever fell into do not count."""
     n, m = sum(live), sum(reference)
     used = sum(1 for r, x in zip(reference, live, strict=True) if r or x)
     if not n or not m or used < 2:
-        return math.inf
+        return OUT_OF_REACH
     return (1 / n + 1 / m) * chi_square_quantile(used - 1, 1.0 - q / max(1, features))
 
 

@@ -20,7 +20,7 @@ from router.exposures import ExposureUse
 from router.histograms import Histogram
 from router.inputs import INPUTS, QUALITY, input_counts
 from router.layout import ASSIGNED, OUTCOME, REJECTED, RESTARTS, WORKER, How, Outcome
-from router.metrics import METRICS, VARIANT_LABELS, Labels, Sample
+from router.metrics import METRICS, VARIANT_LABELS, Labels, Sample, label_text
 from router.mirrors import DIFFERENCE_EDGES, MIRROR, counts_of
 from router.rewards import BAD, FEEDBACK, GOOD, ISSUED, REFUSALS, REFUSED, REFUSED_FEEDBACK
 from router.tally import BlockCopy, Reader, by_epoch, labels_of, total
@@ -164,13 +164,13 @@ def _add_predictions(sums: _Sums, copy: BlockCopy) -> None:
         cells = rows[start : start + family.cell_count]
         start += family.cell_count
         if any(cells):
-            _add_family(sums, (*labels_of(copy, *VARIANT_LABELS), _clean(family.output)), family, cells)
+            _add_family(sums, (*labels_of(copy, *VARIANT_LABELS), label_text(family.output)), family, cells)
 
 
 def _add_family(sums: _Sums, labels: Labels, family: WatchedFamily, cells: Sequence[int]) -> None:
     if family.kind == "class":
         for label, count in zip(family.labels, cells, strict=True):
-            sums.add("serin_predictions_total", (*labels, _clean(label)), count)
+            sums.add("serin_predictions_total", (*labels, label_text(label)), count)
         return
     name = "serin_prediction_value" if family.kind == "value" else "serin_prediction_confidence"
     sums.add_histogram(name, labels, Histogram.of(family.edges, cells[:-1]))
@@ -198,7 +198,7 @@ def _add_mirror(sums: _Sums, copy: BlockCopy) -> None:
         sums.add("serin_mirror_pairs_total", (*labels, "different"), counts.flipped)
     for found in counts.outputs:
         if found.same + found.different:
-            of_output = (*labels, _clean(found.output))
+            of_output = (*labels, label_text(found.output))
             sums.add("serin_mirror_outputs_total", (*of_output, "same"), found.same)
             sums.add("serin_mirror_outputs_total", (*of_output, "different"), found.different)
             sums.add("serin_mirror_rows_total", (*of_output, "same"), found.rows_same)
@@ -227,7 +227,7 @@ def _add_inputs(sums: _Sums, copy: BlockCopy) -> None:
         sums.add("serin_inputs_dropped_total", (*labels, reason), count)
     for found in counts.features:
         for quality, count in zip(QUALITY, found.quality, strict=True):
-            _add_used(sums, "serin_input_values_total", (*labels, _clean(found.feature.name), quality), count)
+            _add_used(sums, "serin_input_values_total", (*labels, label_text(found.feature.name), quality), count)
 
 
 def _add_gauges(sums: _Sums, copy: BlockCopy) -> None:
@@ -281,8 +281,3 @@ def _families(sums: _Sums) -> Iterator[Metric]:
             for labels, value in sorted(values.items()):
                 plain.add_metric(labels, value)
             yield plain
-
-
-def _clean(text: str) -> str:
-    """A label value that stays short and on its line, whatever a manifest says."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)[:64]

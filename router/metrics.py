@@ -26,6 +26,11 @@ class Sample:
     value: float
 
 
+def label_text(text: str) -> str:
+    """A label value that stays short and on its line, whatever a manifest says."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)[:64]
+
+
 METRICS = (
     MetricName(
         "serin_requests_total", "counter", "Requests that a variant was given, by how they ended. Assignment is split,"
@@ -57,6 +62,20 @@ METRICS = (
     MetricName(
         "serin_input_values_total", "counter", "Sampled values of declared features, by what is wrong with them (ok:"
         " nothing).", (*_VARIANT, "feature", "quality"),
+    ),
+    MetricName(
+        "serin_drift_distance", "gauge", "Distance of an input or output from its reference in the last full window,"
+        " by measure: psi, js, wasserstein (in sd).", ("model", "side", "feature", "measure"),
+    ),
+    MetricName("serin_drift_alarm", "gauge", "1 while it drifts.", ("model", "side", "feature")),
+    MetricName("serin_drift_inputs_alarm", "gauge", "1 while a model's inputs as a whole drift.", ("model",)),
+    MetricName(
+        "serin_data_quality_alarm", "gauge", "1 while more values are bad in this way than is tolerated.",
+        ("model", "side", "feature", "quality"),
+    ),
+    MetricName(
+        "serin_inputs_differ", "gauge", "1 when a variant does not get the same inputs as the one with most weight.",
+        ("model", "variant"),
     ),
     MetricName(
         "serin_served_instead_total", "counter", "Requests that a variant was given in the place of another, by why and"

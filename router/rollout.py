@@ -112,9 +112,10 @@ def clock_at(rollout: Rollout, now: Now) -> Clock:
 
 
 def verdict_of(rollout: Rollout) -> Verdict | None:
-    """What the checks of the present step say together; None when it has none."""
+    """What the checks of the present step say together; None when it has none and nothing is doubted."""
     step = rollout.current
-    if step is None or not step.checked or not rollout.spec.checks:
+    asked = step is not None and step.checked and rollout.spec.checks
+    if not asked and not rollout.seen.verdicts:
         return None
     return combine(rollout.seen.verdicts)
 

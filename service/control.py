@@ -14,6 +14,7 @@ from router.acknowledgement import Limits
 from router.api import ApiOptions, create_app
 from router.boot import boot_clock
 from router.controller import Controller, ControllerSettings
+from router.drift_api import drift_router
 from router.errors import SerinError
 from router.exposition import Build, Exposition, Extra, RouteWeight, render
 from router.exposures import DIRECTORY as EXPOSURES
@@ -71,10 +72,12 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         await controller.start()
         outside = outside_of(settings, controller, lambda: _now().timestamp())
         stack.push_async_callback(outside.judge.close)
-        pilot = Pilot(controller, boot_clock(_now), outside.judge, on_trouble=_tell_trouble)
+        pilot = Pilot(controller, boot_clock(_now), outside.assessor, on_trouble=_tell_trouble)
         metrics = _metrics(settings.state, controller, lambda: tuple(outside.samples(pilot)))
         options = _options(lifeline.config, settings, metrics)
-        options = replace(options, parts=(rollout_router(Desk(pilot, store, settings.state)),))
+        desk = Desk(pilot, store, settings.state)
+        parts = (rollout_router(desk), drift_router(controller, outside.monitor))
+        options = replace(options, parts=parts)
         app = create_app(controller, options)
         port = Port(app, PortOptions(settings.keep_alive_seconds, settings.max_header_bytes, settings.access_log))
         await port.start()

@@ -5,6 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from router.controller import Controller
+from router.doubt import Doubting
+from router.drift_monitor import DriftMonitor
+from router.drift_views import drift_samples
+from router.drift_windows import Policy
 from router.hooks import Hook, Sender
 from router.judge import Judge
 from router.metrics import Sample
@@ -16,15 +20,23 @@ from router.webhooks import Cursors, Webhooks
 from service import logs
 from service.settings import Settings, SettingsError, hook_secret, secret
 
+DRIFT = "drift.json"
+"""In the state directory: what is known of drift."""
+
 CURSORS = "hooks.json"
 """In the state directory: what each hook has had."""
 
 
 class Outside:
-    """What goes out of one controller: questions to sources and gates, events to hooks. `judge` is the pilot's."""
+    """What goes out of one controller: questions to sources and gates, events to hooks, and what is said of drift.
 
-    def __init__(self, judge: Judge, webhooks: Webhooks, decisions: Decisions) -> None:
+    `assessor` is the pilot's; `judge` is to be closed.
+    """
+
+    def __init__(self, judge: Judge, webhooks: Webhooks, decisions: Decisions, monitor: DriftMonitor) -> None:
         self.judge = judge
+        self.assessor = Doubting(judge, monitor.obstacle)
+        self.monitor = monitor
         self._webhooks = webhooks
         self._decisions = decisions
 
@@ -33,12 +45,14 @@ class Outside:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._webhooks.run())
             group.create_task(self._decisions.run())
+            group.create_task(self.monitor.run())
 
     def samples(self, pilot: Pilot) -> Iterator[Sample]:
         """What the controller's metrics page says beside the counts."""
         yield from rollout_samples(pilot.informed(rollout) for rollout in pilot.controller.state.rollouts.values())
         yield from decision_samples(self._decisions)
         yield from hook_samples(self._webhooks.counts)
+        yield from drift_samples(self.monitor.look.watched, self.monitor.look.matches)
 
 
 def outside_of(settings: Settings, controller: Controller, clock: Callable[[], float]) -> Outside:
@@ -48,7 +62,9 @@ def outside_of(settings: Settings, controller: Controller, clock: Callable[[], f
     judge = Judge(reader.read, Sources(_sources(settings)), {hook.name: hook for hook in hooks}, sender)
     webhooks = Webhooks(controller, hooks, sender, Cursors(settings.state / CURSORS))
     webhooks.on_trouble = _tell_trouble
-    return Outside(judge, webhooks, Decisions(controller))
+    policy = Policy(settings.drift_window_requests, settings.drift_window_seconds)
+    monitor = DriftMonitor(controller, reader.read, settings.state / DRIFT, policy)
+    return Outside(judge, webhooks, Decisions(controller), monitor)
 
 
 def _sources(settings: Settings) -> dict[str, Source]:

@@ -98,6 +98,10 @@ class Settings(BaseSettings):
     )
     load_wait_seconds: Seconds = Field(30, description="How long a route change waits for versions that are loading.")
     unload_wait_seconds: Seconds = Field(30, description="How long an unload waits for requests in flight.")
+    drift_window_requests: int = Field(
+        1000, ge=100, le=10**9, description="Fewest requests of a window in which live inputs and outputs are compared."
+    )
+    drift_window_seconds: Seconds = Field(300, gt=0, description="Shortest such window.")
     drain_delay_seconds: Seconds = Field(
         1, description="After SIGTERM: not ready yet still serving, for the balancer to see."
     )

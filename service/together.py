@@ -19,6 +19,7 @@ from router.api import ApiOptions, create_app
 from router.boot import boot_clock
 from router.client import InventoryLink
 from router.controller import Controller, ControllerSettings
+from router.drift_api import drift_router
 from router.pilot import Pilot
 from router.rollout_api import Desk, rollout_router
 from router.routes import KeySource
@@ -77,11 +78,12 @@ async def _controller(stack: AsyncExitStack, settings: Settings) -> tuple[Contro
     await controller.start()
     outside = outside_of(settings, controller, lambda: datetime.now(UTC).timestamp())
     stack.push_async_callback(outside.judge.close)
-    pilot = Pilot(controller, boot_clock(lambda: datetime.now(UTC)), outside.judge)
+    pilot = Pilot(controller, boot_clock(lambda: datetime.now(UTC)), outside.assessor)
     working = {asyncio.create_task(pilot.run()), asyncio.create_task(outside.run())}
     stack.push_async_callback(asyncio.wait, working, timeout=CLOSE_SECONDS)
     stack.push_async_callback(controller.close)
-    parts = (rollout_router(Desk(pilot, store, settings.state)),)
+    desk = Desk(pilot, store, settings.state)
+    parts = (rollout_router(desk), drift_router(controller, outside.monitor))
     options = ApiOptions(token, models_directory=str(settings.models.absolute()), parts=parts)
     return controller, create_app(controller, options), token
 

@@ -9,6 +9,7 @@ import click
 from router.errors import Kind, SerinError
 from service.cli import output
 from service.cli.assign import assign
+from service.cli.drift import drift
 from service.cli.events import events
 from service.cli.feedback import feedback
 from service.cli.models import models
@@ -40,11 +41,11 @@ def cli() -> None:
 
     Commands talk to the admin API of a running gateway, http://127.0.0.1:8002 unless told otherwise.
     All of them know --json. Exit codes: 0 done, 1 refused by the gateway, 2 wrong usage, wrong setting, or no answer;
-    of `rollout wait` and `rollout watch` also 3 aborted, 4 timed out.
+    of `rollout wait` and `rollout watch` also 3 aborted, 4 timed out; of `drift` also 3 something drifts.
     """
 
 
-for command in (serve, models, route, rollout, apply, assign, events, feedback, status, show_settings):
+for command in (serve, models, route, rollout, apply, assign, drift, events, feedback, status, show_settings):
     cli.add_command(command)
 
 

@@ -8,6 +8,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from router.api import ApiOptions, create_app
+from router.drift_api import drift_router
 from router.rollout_api import Desk, rollout_router
 from service.about import About
 from service.front import Front
@@ -35,7 +36,9 @@ def admin() -> list[Operation]:
     """The routes of the admin port without those between Serin's own processes."""
     unused: Any = None
     pilot: Any = SimpleNamespace(controller=None)
-    options = ApiOptions(token="unused", parts=(rollout_router(Desk(pilot, unused, unused)),))
+    options = ApiOptions(
+        token="unused", parts=(rollout_router(Desk(pilot, unused, unused)), drift_router(unused, unused))
+    )
     return _operations(create_app(unused, options), "/api/v1/openapi.json")
 
 

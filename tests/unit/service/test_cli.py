@@ -48,6 +48,33 @@ EVENT = {
     "revision": 8,
 }
 
+SUBJECT = {
+    "side": "input",
+    "name": "age",
+    "critical": True,
+    "state": "ok",
+    "drifted": False,
+    "against": "reference",
+    "requests": 1203,
+    "reference": 800,
+    "psi": 0.0123,
+    "js": 0.04,
+    "wasserstein": 0.1,
+    "share_change": 0.01,
+    "noise": 0.05,
+    "open_requests": 10,
+    "bad": {"missing": 0.001},
+    "bad_alarms": [],
+}
+PAIR = {"stable": "1:1", "candidate": "canary:2", "requests": 900, "evidence": 0.6, "alarm_at": 1000, "differs": ""}
+DRIFT = {
+    "model": "digits",
+    "window": {"requests": 1000, "seconds": 300.0},
+    "inputs_drifted": False,
+    "subjects": [SUBJECT],
+    "comparisons": [PAIR],
+}
+
 
 class FakeAdmin:
     """Answers like a gateway and notes the calls; `error` is raised by each of them."""
@@ -67,6 +94,7 @@ class FakeAdmin:
             "route": ROUTE,
             "set_route": APPLIED,
             "patch_route": APPLIED,
+            "drift": DRIFT,
             "events": {"events": [EVENT], "next_after": 3},
             "follow_events": iter([{**EVENT, "id": 4}]),
             "status": {"revision": 8, "quarantined": [], "workers": []},
@@ -117,6 +145,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Any:
         ["events"],
         ["assign", "digits", "--key", "user-7"],
         ["assign", "digits", "--key", "user-7", "1=90", "2=10"],
+        ["drift", "digits"],
         ["status"],
         ["settings"],
     ],
@@ -230,6 +259,31 @@ def test_an_interrupt_leaves_quietly(admin: FakeAdmin, capsys: pytest.CaptureFix
 def test_hostile_text_from_the_gateway_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     run(["events", "--follow"])
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("subject", "pair", "words"),
+    [
+        ({"drifted": True, "state": "drifted"}, {}, "drifted"),
+        ({"bad": {"missing": 0.2}, "bad_alarms": ["missing"]}, {}, "missing 20%!"),
+        ({"bad_alarms": ["out_of_range"], "bad": {}}, {}, "out of range!"),
+        ({}, {"differs": "age"}, "canary:2 and 1:1 do not get the same inputs (feature age)"),
+    ],
+)
+def test_drift_leaves_with_3_when_there_is_something_to_look_at(
+    subject: dict[str, Any], pair: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    told = {**DRIFT, "subjects": [{**SUBJECT, **subject}], "comparisons": [{**PAIR, **pair}]}
+    monkeypatch.setitem(DRIFT, "subjects", told["subjects"])
+    monkeypatch.setitem(DRIFT, "comparisons", told["comparisons"])
+    assert run(["drift", "digits"]) == 3
+    assert words in capsys.readouterr().out
+
+
+def test_drift_says_how_to_declare_features_where_nothing_is_watched(monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setitem(DRIFT, "subjects", [])
+    assert run(["drift", "digits"]) == 0
+    assert "watch-for-drift.md" in capsys.readouterr().out
 
 
 def test_followed_events_are_past_ones_and_then_new_ones_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,185 @@
+"""Looks at all counts every few seconds, says what drifts, and writes it into the history. The only shell of drift.
+
+What is known outlives the controller in one small file: without it alarms would be told twice, and windows begin anew.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from router.controller import Controller
+from router.drift_subjects import splits_of, subjects_of
+from router.drift_windows import Difference, Known, Policy, Watched, difference, inputs_drifted, reopened, update
+from router.errors import SerinError
+from router.history import Event, Who
+from router.input_match import Match, compare
+from router.routes import Route
+from router.state import Change
+from router.tally import BlockCopy
+
+log = logging.getLogger("controller")
+
+LONGEST_INTERVAL_SECONDS: Final = 10.0
+LOOKS_A_WINDOW: Final = 5
+NAMED: Final = 3
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What the file holds. `differs`: comparison -> the feature that differs."""
+
+    watched: dict[str, dict[str, Known]] = {}
+    differs: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is known of all models after one look. `matches`: model -> comparison -> what is known of it."""
+
+    watched: Mapping[str, Watched] = field(default_factory=dict)
+    matches: Mapping[str, Mapping[str, Match]] = field(default_factory=dict)
+
+    @property
+    def differs(self) -> dict[str, str]:
+        """Comparison -> the feature that differs."""
+        found = (match for each in self.matches.values() for match in each.values())
+        return {match.identity: match.differs for match in found if match.differs}
+
+
+class DriftMonitor:
+    """`run` until the controller closes. `read`: one reading of all counters; it may block, and runs in a thread."""
+
+    def __init__(
+        self, controller: Controller, read: Callable[[], Sequence[BlockCopy]], path: Path, policy: Policy
+    ) -> None:
+        self.policy = policy
+        self.look = Look()
+        self._controller = controller
+        self._read = read
+        self._path = path
+        self._interval = min(LONGEST_INTERVAL_SECONDS, policy.seconds / LOOKS_A_WINDOW)
+        self._differs: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Looks until the history closes. What cannot be read or written is tried again."""
+        controller = self._controller
+        await asyncio.to_thread(self.recall, controller.now())
+        while not controller.closing:
+            await controller.bell.until(lambda: controller.closing, self._interval)
+            if not controller.closing:
+                await self._try_tick()
+
+    def recall(self, now: float) -> None:
+        """Take up what an earlier life knew."""
+        kept = _kept(self._path)
+        self.look = Look({model: reopened(watched, now) for model, watched in kept.watched.items()})
+        self._differs = dict(kept.differs)
+
+    async def tick(self) -> None:
+        """One look; what has changed becomes history. Raises SerinError, and then nothing is taken as told."""
+        before = self.look
+        found = await asyncio.to_thread(self._looked, dict(self._controller.table.routes), self._controller.now())
+        events = tuple(_events(before, found, self._differs))
+        if events:
+            await self._controller.write(lambda sight: Change(sight.state, events))
+        self.look = found
+        self._differs = {**self._differs, **found.differs}
+        if events or _closed(before, found):
+            await asyncio.to_thread(self._keep)
+
+    async def _try_tick(self) -> None:
+        try:
+            await self.tick()
+        except SerinError as error:
+            log.warning("what drifts could not be recorded", extra={"reason": error.message})
+        except Exception:  # hooks and rollouts go on without it
+            log.exception("the counts could not be looked at for drift")
+
+    def obstacle(self, model: str) -> str:
+        """Why nothing that is measured of the model's versions can be believed; empty: nothing speaks against it."""
+        return next((told(match) for match in self.look.matches.get(model, {}).values() if match.differs), "")
+
+    def _looked(self, routes: Mapping[str, Route], now: float) -> Look:
+        copies = self._read()
+        watched, matches = {}, {}
+        for model, route in routes.items():
+            subjects = subjects_of(copies, route)
+            if subjects:
+                watched[model] = update(self.look.watched.get(model, {}), subjects, now, self.policy)
+            known = self.look.matches.get(model, {})
+            matches[model] = {
+                split.identity: compare(known.get(split.identity), split, self._differs.get(split.identity, ""))
+                for split in splits_of(copies, route)
+            }
+        return Look(watched, matches)
+
+    def _keep(self) -> None:
+        known = {model: dict(watched) for model, watched in self.look.watched.items()}
+        live = {identity for each in self.look.matches.values() for identity in each}
+        kept = _Kept(known, {name: feature for name, feature in self._differs.items() if name in live})
+        draft = self._path.with_name(f".{self._path.name}.new")
+        try:
+            draft.write_bytes(msgspec.json.encode(kept))
+            draft.replace(self._path)
+        except OSError as error:
+            log.error("what is known of drift cannot be kept", extra={"reason": error.strerror})
+
+
+def told(match: Match) -> str:
+    """A comparison that failed, in a sentence."""
+    _, stable, candidate = match.identity.rsplit(" ", 2)
+    return (
+        f"{candidate} and {stable} do not get the same inputs (feature {match.differs}): callers are dealt to them at "
+        "random, so routing or preprocessing is broken"
+    )
+
+
+def _kept(path: Path) -> _Kept:
+    """Nothing where there is no file, or another release's."""
+    with suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode(path.read_bytes(), type=_Kept)
+    return _Kept()
+
+
+def _closed(before: Look, after: Look) -> bool:
+    """Whether some window began: those are what must not be lost."""
+    return any(
+        before.watched.get(model, {}).get(key, known).opened != known.opened or key not in before.watched.get(model, {})
+        for model, watched in after.watched.items()
+        for key, known in watched.items()
+    )
+
+
+def _events(before: Look, after: Look, told_of: Mapping[str, str]) -> list[Event]:
+    """`told_of`: comparisons of which it was told that they differ."""
+    events = []
+    for model in sorted({*before.watched, *after.watched}):
+        old, new = before.watched.get(model, {}), after.watched.get(model, {})
+        events += _changes(model, difference(old, new), new)
+    for model, matches in after.matches.items():
+        for match in matches.values():
+            if match.differs and match.identity not in told_of:
+                detail = {"feature": match.differs, "requests": match.requests}
+                events.append(Event("inputs.differ", model, Who("serin", told(match)), None, detail))
+    return events
+
+
+def _changes(model: str, found: Difference, now: Watched) -> list[Event]:
+    told_of = (
+        ("drift.alarm", found.drifted, "drifted from the reference in two windows in a row"),
+        ("drift.cleared", found.settled, "no longer drifts"),
+        ("data_quality.alarm", found.spoiled, "more bad values than are tolerated"),
+        ("data_quality.cleared", found.cleaned, "a whole window without too many bad values"),
+    )
+    events = []
+    for kind, names, words in told_of:
+        if names:
+            shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+            detail = {"subjects": list(names), "inputs_drifted": inputs_drifted(now)}
+            events.append(Event(kind, model, Who("serin", f"{shown}: {words}"), None, detail))
+    return events
