@@ -13,6 +13,7 @@ from router.plan import AllowedContract
 from router.rollout import Approval, Rollout, Seen, clock_at, lacks, span
 from router.routes import Variant
 from router.strategies import End
+from router.verdict import VerdictKind
 from router.walk import walk
 
 CHECKPOINT_SECONDS = 30.0
@@ -44,6 +45,14 @@ class Assessed:
 
     rollout: str
     step: int
+    assessment: Assessment
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """An answer about what a rollout has promoted."""
+
+    rollout: str
     assessment: Assessment
 
 
@@ -85,7 +94,7 @@ class Superseded:
     who: Who
 
 
-Input = Tick | Ready | Compared | Assessed | Command | Trouble | Refused | Acked | Superseded
+Input = Tick | Ready | Compared | Assessed | Watched | Command | Trouble | Refused | Acked | Superseded
 
 
 @singledispatch
@@ -139,10 +148,26 @@ def _(given: Assessed, rollout: Rollout, now: Now) -> Advance:
     informed = replace(rollout, seen=seen, memory=memory)
     moved = walk(informed, now)
     if moved is not None:
-        return moved
+        return replace(moved, log=said.log)
     kinds = [(v.check, v.kind) for v in rollout.seen.verdicts] != [(v.check, v.kind) for v in seen.verdicts]
     if memory == rollout.memory and not kinds:
         return Advance(rollout)  # numbers alone are not worth a record
+    return Advance(replace(informed, clock=clock_at(informed, now)), log=said.log)
+
+
+@advance.register
+def _(given: Watched, rollout: Rollout, now: Now) -> Advance:
+    if given.rollout != rollout.id or rollout.phase is not Phase.WINDOW:
+        return Advance(rollout)
+    said = given.assessment
+    memory = rollout.memory if said.memory is None else dict(said.memory)
+    seen = replace(rollout.seen, verdicts=said.verdicts)
+    informed = replace(rollout, seen=seen, memory=memory)
+    bad = next((verdict for verdict in said.verdicts if verdict.kind is VerdictKind.FAIL), None)
+    if bad is not None:
+        return make(informed, Move.TROUBLE, serin(bad.reason), now)
+    if (memory, seen) == (rollout.memory, rollout.seen):
+        return Advance(rollout)
     return Advance(replace(informed, clock=clock_at(informed, now)))
 
 

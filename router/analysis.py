@@ -234,13 +234,15 @@ def _judge_check(check: SequentialCheck, wealth: Wealth, budgets: Budgets, epoch
 def _kind(
     check: SequentialCheck, wealth: Wealth, requests: tuple[int, int], safe: float | None, needed: float
 ) -> tuple[VerdictKind, str]:
-    """The first of these that holds: fail, error, inconclusive by decree, no data, too few, not shown, pass."""
+    """The first of these that holds: fail, error, exempt, inconclusive by decree, no data, too few, not shown, pass."""
     if check.name in wealth.crossed and check.action is not Action.REPORT:
         return VerdictKind.FAIL, f"evidence of harm {odds_text(wealth.crossed[check.name])}"
     latest = max((index for index, _, _ in wealth.seen.values()), default=0)
     for source, text in sorted(wealth.problems.items()):
         if latest - wealth.seen[source][0] < PROBLEM_TICKS:
             return VerdictKind.ERROR, f"{source}: {text}"
+    if check.exempt:
+        return VerdictKind.PASS, check.exempt
     if check.suspended:
         return VerdictKind.INCONCLUSIVE, check.suspended
     if requests[0] == 0 or (requests[1] == 0 and not isinstance(check, LimitCheck)):

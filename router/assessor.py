@@ -6,8 +6,10 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from router.checks import Check
+from router.policy import Policy
 from router.reports import InventoryVersion
 from router.routes import Route
+from router.strategies import Step
 from router.verdict import Verdict, VerdictKind
 
 NOISE_FLOOR: Final = "noise-floor"
@@ -37,7 +39,9 @@ def noise_floor_of(memory: Mapping[str, Any]) -> NoiseFloor | None:
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked in one tick of one step. `seconds`: how long the step has run. `memory`: what the last answer left,
-    recorded in the same transaction as the phase; it lasts through all steps of the rollout, JSON values only."""
+    recorded in the same transaction as the phase; it lasts through all steps of the rollout, JSON values only.
+    `policy`: how evidence judges the rollout; `steps`: all of them; `now`: seconds of a clock that does not go back;
+    `window_seconds`: how long what was promoted is watched."""
 
     rollout: str
     model: str
@@ -48,17 +52,23 @@ class Question:
     candidates: tuple[str, ...]
     checks: tuple[Check, ...]
     memory: Mapping[str, Any] = field(default_factory=dict)
+    policy: Policy | None = None
+    steps: tuple[Step, ...] = ()
+    now: float = 0.0
+    window_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """One verdict for each check that was asked. `requests`: by variant, answered in this step; `mirrored`: requests
-    that were also run on the candidate and compared in this step. `memory` None: nothing to remember anew."""
+    """One verdict for each check that was asked, and one for the evidence. `requests`: by variant, answered in this
+    step; `mirrored`: requests that were also run on the candidate and compared in this step. `memory` None: nothing to
+    remember anew. `log`: lines for the log of blocks, recorded with the memory."""
 
     verdicts: tuple[Verdict, ...] = ()
     requests: Mapping[str, int] = field(default_factory=dict)
     mirrored: int = 0
     memory: Mapping[str, Any] | None = None
+    log: tuple[dict[str, Any], ...] = ()
 
 
 class ContractKind(StrEnum):
@@ -85,6 +95,10 @@ class Assessor(Protocol):
         """Measures and judges. A source that is away gives verdict `error`; a SerinError means the same for all."""
         ...
 
+    async def watch(self, question: Question) -> Assessment:
+        """What was promoted (`stable`), against the limits of the policy: `fail` takes it back."""
+        ...
+
     def refuses(self, check: Check) -> str | None:
         """Why a check cannot be honoured here (a source or hook that nobody configured), or None."""
         ...
@@ -101,6 +115,10 @@ class Unmeasured:
         """No data for anything."""
         told = "nothing here measures it"
         return Assessment(tuple(Verdict(VerdictKind.NO_DATA, check.name, told) for check in question.checks))
+
+    async def watch(self, question: Question) -> Assessment:
+        """No data."""
+        return Assessment()
 
     def refuses(self, check: Check) -> str | None:
         """Refuses nothing."""

@@ -28,6 +28,10 @@ class Doubting:
             return said
         return replace(said, verdicts=(*said.verdicts, Verdict(VerdictKind.ERROR, DOUBT, reason)))
 
+    async def watch(self, question: Question) -> Assessment:
+        """See `Assessor`."""
+        return await self._assessor.watch(question)
+
     def refuses(self, check: Check) -> str | None:
         """See `Assessor`."""
         return self._assessor.refuses(check)

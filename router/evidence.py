@@ -164,8 +164,8 @@ class Block:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Block":
-        arms = {name: _arm(content[name]) for name in ("candidate", "stable")}
-        baseline = _arm(content["baseline"]) if content["baseline"] else None
+        arms = {name: arm_from_json(content[name]) for name in ("candidate", "stable")}
+        baseline = arm_from_json(content["baseline"]) if content["baseline"] else None
         pairs = Pairs(**content["pairs"]) if content["pairs"] else None
         return cls(**{**content, **arms, "baseline": baseline, "pairs": pairs})
 
@@ -180,9 +180,10 @@ def is_full(requests: int, age_seconds: float) -> bool:
     return (requests >= MIN_REQUESTS and age_seconds >= MIN_AGE_SECONDS) or age_seconds >= MAX_AGE_SECONDS
 
 
-def _arm(content: Mapping[str, Any]) -> Arm:
-    cells = {name: tuple(content[name]) for name in _CELLS}
-    return Arm(**{**content, **cells, "flags": {name: (n, k) for name, (n, k) in content["flags"].items()}})
+def arm_from_json(content: Mapping[str, Any]) -> Arm:
+    """The arm of plain JSON values; what is left out was not counted."""
+    cells = {name: tuple(content.get(name, ())) for name in _CELLS}
+    return Arm(**{**content, **cells, "flags": {name: (n, k) for name, (n, k) in content.get("flags", {}).items()}})
 
 
 def _sum(one: Any, other: Any) -> Any:

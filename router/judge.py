@@ -15,8 +15,10 @@ import msgspec
 from router.assessor import NOISE_FLOOR, Assessment, Contract, Question, noise_floor_of
 from router.checks import COUNTS, Check, CheckKind, Compare
 from router.contract import compare_versions
+from router.court import Court
 from router.figures import Counts, Measurement, figure, no_data
 from router.hooks import Hook, Message, Reply, Sender
+from router.readings import Readings
 from router.reports import InventoryVersion
 from router.routes import Route, Variant, variant_named
 from router.sources import Sources, Subject
@@ -68,15 +70,16 @@ class Judge:
         hooks: Mapping[str, Hook],
         sender: Sender,
     ) -> None:
-        self._read = read
+        self._readings = Readings(read)
         self._sources = sources
         self._hooks = dict(hooks)
         self._sender = sender
         self._steps: dict[str, _Step] = {}
+        self._court = Court()
 
     async def assess(self, question: Question) -> Assessment:
         """See `Assessor`."""
-        copies = await asyncio.to_thread(self._read)
+        copies = await self._readings.now()
         reading = read_counts(copies, question.route)
         memory = recalled(question, reading)
         counts = since(reading, memory.base)
@@ -86,8 +89,13 @@ class Judge:
         requests = {name: _counts(counts, question.route, name).ended for name in _arms(question)}
         along = [name for name in (*question.candidates, NOISE_FLOOR) if mirrors_to(question.route, name)]
         mirrored = [counts.counts(MIRRORED, name).pairs for name in along]
-        kept = {**question.memory, MEMORY: memory.to_json(), **_noise(question, counts)}
-        return Assessment(verdicts, requests, min(mirrored, default=0), kept)
+        heard = self._court.hear(question, copies)
+        kept = {**question.memory, MEMORY: memory.to_json(), **_noise(question, counts), **(heard.memory or {})}
+        return Assessment((*verdicts, *heard.verdicts), requests, min(mirrored, default=0), kept, heard.log)
+
+    async def watch(self, question: Question) -> Assessment:
+        """See `Assessor`."""
+        return self._court.watch(question, await self._readings.now())
 
     def refuses(self, check: Check) -> str | None:
         """See `Assessor`."""

@@ -61,7 +61,8 @@ def recorded(state: State, moved: Advance) -> Change:
             routed = with_routes(state, {model: moved.route})
         rollout = replace(rollout, route_revision=routed.table.routes[model].revision)
     rollout = replace(rollout, revision=rollout.revision + 1)
-    return Change(replace(routed, rollouts={**state.rollouts, model: rollout}), moved.events)
+    after_state = replace(routed, rollouts={**state.rollouts, model: rollout})
+    return Change(after_state, moved.events, log=tuple((rollout.id, row) for row in moved.log))
 
 
 def _require_match(last: Rollout | None, match: Match) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from router.assessor import Contract
 from router.clock import Now
+from router.evidence_views import evidence_document
 from router.history import Event, Who
 from router.phases import ENDED, UNCONFIRMED, Move, Phase, after
 from router.rollout import Rollout, Seen, clock_at, told, weights_of
@@ -16,11 +17,13 @@ from router.strategies import End, label
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """The rollout after it; the same value: nothing to record. `route`: to be recorded with it, when it is another."""
+    """The rollout after it; the same value: nothing to record. `route`: to be recorded with it, when it is another.
+    `log`: lines for the log of blocks."""
 
     rollout: Rollout
     route: Route | None = None
     events: tuple[Event, ...] = ()
+    log: tuple[dict[str, Any], ...] = ()
 
 
 _KIND: Final[Mapping[Move, str]] = {
@@ -63,12 +66,20 @@ def _event(before: Rollout, moved: Rollout, move: Move, who: Who) -> Event:
         Move.ASK: "waiting",
         Move.SUPERSEDE: "superseded" if moved.phase is Phase.SUPERSEDED else "window_closed",
     }.get(move, kind)
-    evidence = {"checks": _verdicts(before), "requests": before.seen.requests, "mirrored": before.seen.mirrored}
+    evidence = _evidence(before)
     contract = {"contract": _contract(moved.contract)} if before.contract is None and moved.contract else {}
     result = {"result": moved.result} if moved.result is not None and before.result is None else {}
     now = {**told(moved), "weights_ppm": _weights(moved), "evidence": evidence, **contract, **result}
     was = {**told(before), "weights_ppm": _weights(before)}
     return Event(f"rollout.{kind}", moved.model, who, was, now, rollout=moved.id)
+
+
+def _evidence(before: Rollout) -> dict[str, Any]:
+    """What was known when it moved."""
+    seen, spec = before.seen, before.spec
+    told = {"checks": _verdicts(before), "requests": seen.requests, "mirrored": seen.mirrored}
+    found = evidence_document(spec.analysis, spec.steps, before.step, before.memory)
+    return told if found is None else {**told, "analysis": found}
 
 
 def _weights(rollout: Rollout) -> dict[str, int]:

@@ -9,20 +9,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from router.acknowledgement import Acknowledgement
-from router.advance import Acked, Assessed, Command, Input, Refused, advance
-from router.assessor import Assessment, Assessor, Question, Unmeasured
+from router.advance import Acked, Assessed, Command, Input, Refused, Watched, advance
+from router.assessor import Assessor, Unmeasured
 from router.clock import Now
 from router.controller import Controller
 from router.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, SerinError, Unavailable
 from router.launch import Launch, launched, recorded, retried
 from router.lookout import lacking, noticed, require_unchanged
 from router.phases import AT_A_STEP, UNCONFIRMED, Move, Phase
+from router.questions import is_watched, question_after, question_of, unanswered
 from router.readiness import Answer, Readiness, Sight
-from router.rollout import Rollout, Seen, clock_at
+from router.rollout import Rollout, Seen
 from router.state import Change
 from router.thresholds import unmeasurable
 from router.trouble import trouble
-from router.verdict import Verdict, VerdictKind
 
 MOVES_A_TICK = 120
 """More than any list of steps is long: a tick ends even if something were to go round in circles."""
@@ -150,6 +150,9 @@ class Pilot:
         if rollout is not None and rollout.phase in AT_A_STEP and rollout.is_confirmed:
             await self._assess(rollout)
             await self._settle(model)
+        elif rollout is not None and is_watched(rollout):
+            await self._watch(rollout)
+            await self._settle(model)
         if held is not None:
             raise held
 
@@ -191,28 +194,18 @@ class Pilot:
         return [rollout.model for rollout in active if sight is not None and trouble(sight, rollout)]
 
     async def _assess(self, rollout: Rollout) -> None:
-        step, checks = rollout.current, rollout.spec.checks
-        asked = checks if step is not None and step.checked else ()
-        question = Question(
-            rollout=rollout.id,
-            model=rollout.model,
-            step=rollout.step,
-            seconds=clock_at(rollout, self.clock()).step_seconds,
-            route=self.controller.table.routes[rollout.model],
-            stable=rollout.source.name,
-            candidates=tuple(candidate.name for candidate in rollout.candidates),
-            checks=asked,
-            memory=rollout.memory,
-        )
+        question = question_of(rollout, self.controller.table.routes[rollout.model], self.clock())
         try:
             said = await self._assessor.assess(question)
         except SerinError as error:
-            seen = self.informed(rollout).seen
-            told = tuple(Verdict(VerdictKind.ERROR, check.name, error.message) for check in asked)
-            said = Assessment(told, seen.requests, seen.mirrored)
+            said = unanswered(question, self.informed(rollout).seen, error.message)
         seen = Seen(said.verdicts, dict(said.requests), said.mirrored)
         self._live[rollout.model] = (rollout.id, rollout.step, seen)
         await self._advance(rollout.model, Assessed(rollout.id, rollout.step, said))
+
+    async def _watch(self, rollout: Rollout) -> None:
+        question = question_after(rollout, self.controller.table.routes[rollout.model], self.clock())
+        await self._advance(rollout.model, Watched(rollout.id, await self._assessor.watch(question)))
 
     # One move
 

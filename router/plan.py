@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from router.checks import Check
+from router.policy import Policy
 from router.routes import KeySource
 from router.safeguards import DEFAULT_WORST, FALLBACK_REASONS, Comparison, FallbackReason
 from router.strategies import End, Step, Strategy
@@ -86,7 +87,8 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class RolloutSpec:
     """One rollout. `source`: the version that is stable now (None: the one with all the weight). `salt` "": the
-    rollout's id. `document`: what it was made of, with every default written out; two specs with the same are one."""
+    rollout's id. `analysis`: how evidence judges it; None: it does not. `document`: what it was made of, with every
+    default written out; two specs with the same are one."""
 
     model: str
     strategy: Strategy
@@ -98,6 +100,7 @@ class RolloutSpec:
     key: KeySource | None = None
     salt: str = ""
     checks: tuple[Check, ...] = ()
+    analysis: Policy | None = None
     fallback: Safety | None = None
     exposure: ExposureLimit | None = None
     contract: AllowedContract = AllowedContract.COMPATIBLE

@@ -6,6 +6,7 @@ from typing import Any
 
 from router.assessor import Contract
 from router.clock import Clock, Now, at
+from router.demands import applies
 from router.history import Who
 from router.phases import AT_A_STEP, ENDED, OPEN, Phase
 from router.plan import RolloutSpec
@@ -113,11 +114,16 @@ def clock_at(rollout: Rollout, now: Now) -> Clock:
 
 def verdict_of(rollout: Rollout) -> Verdict | None:
     """What the checks of the present step say together; None when it has none and nothing is doubted."""
-    step = rollout.current
-    asked = step is not None and step.checked and rollout.spec.checks
-    if not asked and not rollout.seen.verdicts:
-        return None
-    return combine(rollout.seen.verdicts)
+    asked = is_judged(rollout, rollout.step) or bool(rollout.seen.verdicts)
+    return combine(rollout.seen.verdicts) if asked else None
+
+
+def is_judged(rollout: Rollout, index: int) -> bool:
+    """Whether checks or evidence must let a step pass."""
+    spec = rollout.spec
+    if not 0 <= index < len(spec.steps) or not spec.steps[index].checked:
+        return False
+    return bool(spec.checks) or applies(spec.analysis, spec.steps, index)
 
 
 def weights_of(rollout: Rollout, step: int) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from router.assessor import NOISE_FLOOR
+from router.demands import is_randomised
 from router.phases import AT_A_STEP, Phase
 from router.plan import ExposureLimit
 from router.rollout import Rollout, weights_of
@@ -70,18 +71,27 @@ def _fallback(rollout: Rollout) -> Fallback | None:
 
 
 def _mirrors(rollout: Rollout) -> tuple[Mirror, ...]:
-    step, spec = rollout.current, rollout.spec
-    if step is None or step.share_ppm == 0 or step.kind not in (StepKind.NOISE, StepKind.SHADOW, StepKind.PREVIEW):
+    step, spec, share = rollout.current, rollout.spec, _mirrored_share(rollout)
+    if step is None or share == 0:
         return rollout.stable.mirrors
     to = [(candidate.version, candidate.name) for candidate in rollout.candidates]
     if step.kind is StepKind.NOISE:
         to = [(rollout.source.version, NOISE_FLOOR)]
     pairs, against = spec.pairs, _stable(rollout)
     mirrors = (
-        Mirror(version, step.share_ppm, name, against, spec.compare, pairs.most, pairs.inputs, pairs.values)
+        Mirror(version, share, name, against, spec.compare, pairs.most, pairs.inputs, pairs.values)
         for version, name in to
     )
     return (*rollout.stable.mirrors, *mirrors)
+
+
+def _mirrored_share(rollout: Rollout) -> int:
+    """Of the step, or of the policy where mirrored requests fill the sample of a step with weight."""
+    step, policy = rollout.current, rollout.spec.analysis
+    if step is not None and step.share_ppm > 0 and step.kind in (StepKind.NOISE, StepKind.SHADOW, StepKind.PREVIEW):
+        return step.share_ppm
+    fills = policy is not None and policy.mirror_ppm > 0 and is_randomised(rollout.spec.steps, rollout.step)
+    return policy.mirror_ppm if policy is not None and fills else 0
 
 
 def _exposure(rollout: Rollout) -> Exposure | None:

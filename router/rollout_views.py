@@ -5,12 +5,14 @@ from typing import Any
 
 from router.assessor import noise_floor_of
 from router.clock import Now
+from router.evidence_views import evidence_document
 from router.history import Who
 from router.phases import AT_A_STEP, Move, Phase, words
 from router.rollout import (
     Rollout,
     clock_at,
     is_approved,
+    is_judged,
     lacks,
     missing,
     requests_seen,
@@ -36,6 +38,7 @@ def rollout_document(rollout: Rollout, route: Route | None, now: Now, obstacle: 
         "variants": _variants(rollout, route),
         "checks": [_check_document(one) for one in rollout.seen.verdicts],
         "verdict": None if verdict is None else str(verdict.kind),
+        "evidence": evidence_document(rollout.spec.analysis, rollout.spec.steps, rollout.step, rollout.memory),
         "mirrored": rollout.seen.mirrored,
         "noise_floor": _noise_document(rollout),
         "contract": None
@@ -141,7 +144,7 @@ def _listed(rollout: Rollout, index: int, step: Step) -> Document:
         "requests": step.wait.requests,
         "approval": step.wait.approval,
         "until": None if step.wait.until is None else _date(step.wait.until),
-        "checked": step.checked and bool(rollout.spec.checks),
+        "checked": is_judged(rollout, index),
     }
 
 

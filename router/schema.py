@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text
+from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Grows with every change that an older Serin could not read."""
 
 metadata = MetaData()
@@ -75,10 +75,19 @@ rollouts = Table(
     Column("at", String, nullable=False),
 )
 
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("rollout", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("document", LargeBinary, nullable=False),
+)
+
 MIGRATIONS: Mapping[int, tuple[str, ...]] = {
     1: (
         "ALTER TABLE events ADD COLUMN rollout VARCHAR",
         "CREATE INDEX ix_events_rollout ON events (rollout)",
     ),
+    2: (),  # a rollout that is judged by evidence must not be walked on by a release that does not look at it
 }
 """What leads from a version to the next, besides tables that are new."""

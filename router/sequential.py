@@ -39,7 +39,8 @@ class SequentialCheck:
     """What all checks have. weight: its part of the false-alarm budget among checks of one action; safe: the margin
     that this step needs; later: margins of other steps, for which evidence is gathered already; required: whether
     `safe` must be shown before the next step; min_requests: candidate requests in this epoch before it may pass;
-    control: "stable" or "baseline"; suspended: why it cannot tell (it is `inconclusive` then, and bets nothing).
+    control: "stable" or "baseline"; suspended: why it cannot tell (it is `inconclusive` then, and bets nothing);
+    exempt: why nothing is asked of it at this step (it bets, and harm still counts, but it holds nothing up).
     Weights and actions stay as they are through a rollout; switching a check to REPORT is the one change that keeps
     every guarantee. Raises InvalidArgument for values that cannot be."""
 
@@ -52,11 +53,13 @@ class SequentialCheck:
     min_requests: int = 0
     control: str = "stable"
     suspended: str = ""
+    exempt: str = ""
 
     def __post_init__(self) -> None:
         _require(0.0 < self.weight < math.inf, f"{self.name}: a weight is above 0, not {self.weight}")
         _require(self.control in ("stable", "baseline"), f"{self.name}: the control is stable or baseline")
         _require(self.safe is not None or not self.required, f"{self.name}: required, but `safe` does not say of what")
+        _require(not (self.required and self.exempt), f"{self.name}: required and exempt exclude each other")
 
     @property
     def margins(self) -> tuple[Margin, ...]:

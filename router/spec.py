@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from router.analysis_body import StepSafeBody
+from router.analysis_spec import analysis_of, is_uncontrolled, policy_of, require_honourable_analysis
 from router.checks import BETWEEN_LOOKS_SECONDS, COUNTS, EACH_TICK, Check, CheckKind
 from router.errors import InvalidArgument
 from router.plan import Arm, ExposureLimit, Limits, Pairs, RolloutSpec, Safety
@@ -19,6 +21,7 @@ from router.strategies import (
     End,
     Step,
     StepKind,
+    StepSafe,
     Strategy,
     Wait,
     ab,
@@ -34,7 +37,7 @@ from router.strategies import (
 DAY: Final = 86_400.0
 MOST_ERRORS: Final = 5
 DEFAULT_CHECKS: Final = (Check("errors", metric="error_rate", maximum=0.05, interval_seconds=EACH_TICK),)
-"""Where the candidate gets weight and the document names no checks."""
+"""Where the candidate gets weight, evidence cannot judge it, and the document names no checks."""
 
 
 def schema() -> dict[str, Any]:
@@ -54,6 +57,9 @@ def parse_spec(document: Any) -> RolloutSpec:
     strategy = Strategy.STEPS if body.steps is not None else body.strategy
     require_options(body, strategy)
     steps = _STEPS[strategy](body)
+    body = body.model_copy(update={"analysis": analysis_of(body, strategy, steps)})
+    require_honourable_analysis(body, strategy, steps)
+    policy = policy_of(body.analysis)
     spec = RolloutSpec(
         model=body.model,
         strategy=strategy,
@@ -64,7 +70,8 @@ def parse_spec(document: Any) -> RolloutSpec:
         source=None if body.source is None else str(body.source),
         key=None if body.key is None else KeySource(_lower(body.key.header), body.key.cookie, body.key.parameter),
         salt=body.salt or "",
-        checks=_checks(body.checks, strategy, steps),
+        checks=_checks(body.checks, strategy, steps, policy is not None),
+        analysis=policy,
         fallback=_fallback(body.fallback, strategy),
         exposure=_exposure(body.exposure),
         contract=body.contract,
@@ -137,6 +144,16 @@ def _step(at: str, body: StepBody) -> Step:
     if not alone:
         raise InvalidArgument(f"{at}: {' and '.join([*given, *['shadow'] * mirrors])} exclude each other")
     wait, share = _wait(body), body.shadow or 0
+    step = _bare_step(body, wait, share)
+    return step if body.safe is None else replace(step, safe=_safe(body.safe))
+
+
+def _safe(body: StepSafeBody) -> StepSafe:
+    ratio, increase = (None if number is None else float(number) for number in (body.ratio, body.increase))
+    return StepSafe(ratio, increase)
+
+
+def _bare_step(body: StepBody, wait: Wait, share: int) -> Step:
     if body.weight is not None:
         return Step(StepKind.WEIGHT, wait, weight_ppm=body.weight, checked=body.checks)
     if body.switch:
@@ -149,7 +166,7 @@ def _step(at: str, body: StepBody) -> Step:
     if body.preview is not None:
         shown = preview(wait, share, body.preview.header.lower() or PREVIEW_HEADER, body.preview.value)
         return replace(shown, checked=shown.checked and body.checks)
-    if mirrors:
+    if body.shadow is not None:
         return Step(StepKind.SHADOW, wait, share_ppm=share, checked=body.checks)
     return Step(StepKind.SHARE if body.share else StepKind.PAUSE, wait, checked=body.checks)
 
@@ -181,10 +198,12 @@ def _limits(body: SpecBody, strategy: Strategy) -> Limits:
     )
 
 
-def _checks(bodies: list[CheckBody] | None, strategy: Strategy, steps: tuple[Step, ...]) -> tuple[Check, ...]:
+def _checks(
+    bodies: list[CheckBody] | None, strategy: Strategy, steps: tuple[Step, ...], by_evidence: bool
+) -> tuple[Check, ...]:
     if bodies is None:
-        weighted = any(step.kind in (StepKind.WEIGHT, StepKind.SWITCH) and step.checked for step in steps)
-        return DEFAULT_CHECKS if weighted else ()
+        weighted = [step for step in steps if step.kind in (StepKind.WEIGHT, StepKind.SWITCH) and step.checked]
+        return DEFAULT_CHECKS if any(is_uncontrolled(step) or not by_evidence for step in weighted) else ()
     for index, body in enumerate(bodies):
         require_check(f"checks[{index}]", body, strategy, steps)
     return tuple(

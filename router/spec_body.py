@@ -1,25 +1,13 @@
 """The document that a person writes for a rollout, as pydantic models: what editors complete and JSON Schema says."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    StrictFloat,
-    StrictInt,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from router.amounts import DURATION_PATTERN, seconds_of
+from router.analysis_body import AnalysisBody, StepSafeBody
 from router.checks import COUNTS, METRICS, CheckKind, Compare, Tolerance
-from router.errors import InvalidArgument
-from router.names import NAME_RULE, is_name
 from router.plan import AllowedContract, OnDeadline, OnInconclusive
-from router.routes import MAX_VARIANTS, percent_to_ppm, ppm_to_percent
+from router.routes import MAX_VARIANTS
 from router.safeguards import (
     DEFAULT_WORST,
     MAX_COMPARISONS,
@@ -29,50 +17,8 @@ from router.safeguards import (
     ComparisonKind,
     FallbackReason,
 )
+from router.spec_types import Duration, Header, Name, Number, Percent, Requests, Value, Version
 from router.strategies import PREVIEW_HEADER, End, Strategy
-
-
-def _seconds(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError("must be a time such as 30s, 10m, 2h or 7d")
-    try:
-        return seconds_of(value)
-    except InvalidArgument as error:
-        raise ValueError(error.message) from error
-
-
-def _ppm(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError("must be a percentage such as 12.5")
-    try:
-        return percent_to_ppm(value)
-    except InvalidArgument as error:
-        raise ValueError(error.message) from error
-
-
-def _named(value: str) -> str:
-    if not is_name(value):
-        raise ValueError(NAME_RULE)
-    return value
-
-
-_DURATION = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": DURATION_PATTERN}]}
-_PERCENT = {"anyOf": [{"type": "number", "minimum": 0, "maximum": 100}, {"type": "string"}]}
-
-Duration = Annotated[float, BeforeValidator(_seconds), WithJsonSchema(_DURATION)]
-Percent = Annotated[
-    int,
-    BeforeValidator(_ppm),
-    PlainSerializer(lambda ppm: float(ppm_to_percent(ppm))),
-    WithJsonSchema(_PERCENT),
-]
-"""Percent outside, parts per million inside."""
-Name = Annotated[str, AfterValidator(_named), Field(max_length=128)]
-Version = Annotated[StrictInt, Field(ge=1)] | Annotated[str, Field(min_length=1, max_length=128)]
-Header = Annotated[str, Field(min_length=1, max_length=128)]
-Value = Annotated[str, Field(max_length=1024)]
-Requests = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
-Number = StrictFloat | StrictInt
 
 
 class _Document(BaseModel):
@@ -161,7 +107,8 @@ class StepBody(WaitBody):
     preview: PreviewHeader | None = None
     switch: Literal[True] | None = Field(None, description="all traffic at once")
     share: Literal[True] | None = Field(None, description="the fixed weights of `to`")
-    checks: bool = Field(True, description="whether the checks must pass before it is left")
+    checks: bool = Field(True, description="whether checks and evidence must pass before it is left")
+    safe: StepSafeBody | None = Field(None, description="by default as `analysis` has it")
 
 
 class KeyNames(_Document):
@@ -261,7 +208,11 @@ class SpecBody(_Document):
     key: KeyNames | None = Field(None, description="by default as the route has it")
     salt: Annotated[str, Field(max_length=256)] | None = Field(None, description="by default the rollout's id")
     checks: Annotated[list[CheckBody], Field(max_length=32)] | None = Field(
-        None, description="by default an error rate of at most 5 % where the candidate gets weight; []: none"
+        None,
+        description="by default `analysis` judges steps with a weight; where it cannot, an error rate of at most 5 %",
+    )
+    analysis: AnalysisBody | None = Field(
+        None, description="by default on, with all its defaults, for canary and steps without `checks`"
     )
     max_duration: Duration | None = Field(None, description="by default 1d (ab: 30d); then it ends")
     step_deadline: Duration | None = Field(None, description="each step may take so long; by default no limit")

@@ -1,6 +1,7 @@
 """What the controller records, as one value, and what a change of it is: a new state and the events that explain it."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from router.history import Event as Event
 from router.history import Who as Who
@@ -45,12 +46,13 @@ class Crash:
 @dataclass(frozen=True, slots=True)
 class Change:
     """The state after a decision, with its events; the same state and no events: nothing to do. `closed`: rollouts that
-    a later one of their model takes the place of."""
+    a later one of their model takes the place of. `log`: (rollout, line) for the log of blocks."""
 
     state: State
     events: tuple[Event, ...] = ()
     crash: Crash | None = None
     closed: tuple[Rollout, ...] = ()
+    log: tuple[tuple[str, dict[str, Any]], ...] = ()
 
     def with_event(self, event: Event) -> "Change":
         """The change with one more event."""

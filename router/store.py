@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, Row, create_engine, delete, event, fu
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.pool import StaticPool
 
+from router.blocklog import read_blocks, write_blocks
 from router.errors import Conflict, FailedPrecondition, Internal, Unavailable
 from router.rollout import Rollout
 from router.rollout_rows import latest_rollouts, page_of_rollouts, read_rollout, write_rollouts
@@ -68,6 +69,7 @@ class Store:
                 connection.execute(delete(tables).where(tables.c.revision <= revision - KEPT_TABLES))
             _write_sets(connection, before, change.state, at)
             write_rollouts(connection, before, change, at)
+            write_blocks(connection, change.log)
             if change.crash is not None:
                 old = crashes.c.at_seconds < change.crash.at_seconds - KEPT_CRASH_SECONDS
                 connection.execute(delete(crashes).where(old))
@@ -102,6 +104,11 @@ class Store:
         """Rollouts, the newest first: those with a number below `before`, or without it the newest."""
         with self._reading() as connection:
             return page_of_rollouts(connection, before, limit, model)
+
+    def blocks(self, identity: str, after: int, limit: int) -> tuple[dict[str, Any], ...]:
+        """Lines of a rollout's log of blocks with a number above `after`, oldest first."""
+        with self._reading() as connection:
+            return read_blocks(connection, identity, after, limit)
 
     def last_event(self) -> int:
         """The id of the newest event; 0 when there is none."""

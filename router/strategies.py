@@ -61,12 +61,21 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class StepSafe:
+    """What evidence must show at one step: fewer than `ratio` times stable's errors, less than `increase` more latency
+    (0.2 is 20 %). None: what the policy says."""
+
+    ratio: float | None = None
+    increase: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One step. `weight_ppm`: of the candidate (weight, switch); `share_ppm`: of requests that are mirrored, to it or
     (noise) to stable.
 
     `header`, `value`: who gets the candidate outside the split (cohort, preview); without a value presence is enough.
-    `checked`: whether the rollout's checks must pass before the step is left.
+    `checked`: whether the rollout's checks must pass before the step is left; `safe`: margins of its own.
     """
 
     kind: StepKind
@@ -76,6 +85,7 @@ class Step:
     header: str = ""
     value: str | None = None
     checked: bool = True
+    safe: StepSafe | None = None
 
 
 def canary(weights: Sequence[int] = DEFAULT_WEIGHTS, wait: Wait = Wait(DEFAULT_PAUSE_SECONDS)) -> tuple[Step, ...]:

@@ -20,7 +20,7 @@ from router.exposures import DIRECTORY as EXPOSURES
 from router.exposures import exposure_uses
 from router.pairs import pairs_path
 from router.routes import RouteTable
-from router.telemetry import Recorder
+from router.telemetry import Recorder, VersionGauges
 from service import logs
 from service.about import About
 from service.cache import newest_table, write_table
@@ -29,7 +29,6 @@ from service.faults import Faults
 from service.feedback import Feedback, class_labels, unsigned
 from service.feedback import Options as FeedbackOptions
 from service.front import Front
-from service.gauges import Gauges
 from service.guards import Guarding, Means, words
 from service.http.v2 import V2, Bounds
 from service.keeping import PairKeeper
@@ -254,6 +253,28 @@ class Worker:
         )
         limits = {model: route.exposure for model, route in table.routes.items()}
         return Extra(build, weights, table.revision, exposure_uses(self.settings.state / EXPOSURES, limits))
+
+
+class Gauges:
+    """What is so now of each version, in the counters."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._gauges: dict[tuple[str, int], VersionGauges] = {}
+
+    def show(self, engine: Engine) -> None:
+        """Take over the states of all versions; those that are gone from memory are absent."""
+        states = {
+            (model, number): held for model, versions in engine.states().items() for number, held in versions.items()
+        }
+        for key in states.keys() - self._gauges.keys():
+            self._gauges[key] = self._recorder.version(*key)
+        for key, gauges in self._gauges.items():
+            held = states.get(key)
+            gauges.state("ABSENT" if held is None else held.state.value)
+            loaded = engine.peek(*key)
+            if loaded is not None:
+                loaded.executor.on_queue = gauges.queued
 
 
 async def wait_at_most(event: asyncio.Event, seconds: float) -> None:

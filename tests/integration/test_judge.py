@@ -12,11 +12,13 @@ import pytest
 from router.assessor import Question
 from router.checks import Check, CheckKind, Compare
 from router.counters import Segment
+from router.errors import Unavailable
 from router.hooks import Hook, Message, Reply, Sender
 from router.judge import Judge
 from router.mirrors import MirrorName, OutputDifference, mirror_series
 from router.routes import Mirror, Route, Variant
 from router.sources import Source, Sources
+from router.spec import parse_spec
 from router.tally import Reader
 from router.telemetry import How, Outcome, Recorder, SeriesName, WatchedFamily
 from router.verdict import VerdictKind
@@ -301,3 +303,95 @@ async def test_a_gate_passes_only_by_a_yes(counted: Counted, reply: Reply, kind:
 def test_what_cannot_be_measured_here_is_refused(counted: Counted, check: Check, why: str | None) -> None:
     found = judge(counted).refuses(check)
     assert found is None if why is None else why in (found or "")
+
+
+# ---- evidence -------------------------------------------------------------------------------------------------------
+
+
+def evidence_question(now: float, memory: Any = None, step: int = 0, **analysis: Any) -> Question:
+    analysis = {"warmup": {"seconds": 0, "requests": 0}, **analysis}
+    spec = parse_spec({"model": "digits", "to": 2, "steps": [{"weight": 10}, {"weight": 50}], "analysis": analysis})
+    return replace(ask(memory=memory, step=step), policy=spec.analysis, steps=spec.steps, now=now)
+
+
+async def test_evidence_is_gathered_look_by_look_and_what_it_rests_on_is_logged(counted: Counted) -> None:
+    court = judge(counted)
+    first = await court.assess(evidence_question(100.0))
+    assert [(v.check, v.kind) for v in first.verdicts] == [("evidence", NO_DATA)]
+    counted.requests(1, ok=900)
+    counted.requests(2, ok=60, error=40)
+    said = await court.assess(evidence_question(101.0, first.memory))
+    assert said.verdicts[0].kind is FAIL
+    assert said.verdicts[0].reason.startswith("errors: evidence of harm ")
+    (line,) = said.log
+    assert (line["number"], line["step"], line["verdict"]["decision"]) == (1, 0, "abort")
+    assert line["blocks"][0]["candidate"]["errors"] == 40
+
+
+async def test_another_process_goes_on_with_the_same_evidence(counted: Counted) -> None:
+    counted.requests(2, ok=5)
+    memory = (await judge(counted).assess(evidence_question(100.0))).memory
+    looks = []
+    for court in (judge(counted), judge(counted)):
+        said = await court.assess(evidence_question(161.0, memory))
+        looks.append((said.verdicts, said.memory, said.log))
+    assert looks[0] == looks[1]
+
+
+async def test_evidence_that_is_gone_or_of_another_release_ends_the_rollout(counted: Counted) -> None:
+    court = judge(counted)
+    memory = dict((await court.assess(evidence_question(100.0))).memory or {})
+    other = {**memory, "evidence": {**memory["evidence"], "version": 99}}
+    gone = {name: value for name, value in memory.items() if name != "evidence"}
+    for lost in (other, gone):
+        said = await court.assess(evidence_question(101.0, lost))
+        assert said.verdicts[0].kind is FAIL
+        assert "evidence lost" in said.verdicts[0].reason
+        assert (said.memory or {}).get("evidence") == lost.get("evidence")
+
+
+async def test_counters_that_cannot_be_read_are_an_error_and_nothing_is_forgotten(counted: Counted) -> None:
+    def broken() -> Any:
+        raise OSError(5, "Input/output error")
+
+    court = Judge(broken, Sources({}), {}, Answers())
+    with pytest.raises(Unavailable, match="Input/output error"):
+        await court.assess(evidence_question(100.0))
+
+
+async def test_many_rollouts_that_look_at_the_same_moment_share_one_reading(counted: Counted) -> None:
+    readings = 0
+
+    def read() -> Any:
+        nonlocal readings
+        readings += 1
+        return counted.read()
+
+    court = Judge(read, Sources({}), {}, Answers())
+    await asyncio.gather(*(court.assess(evidence_question(100.0)) for _ in range(20)))
+    assert readings == 1
+    await court.assess(evidence_question(101.0))
+    assert readings == 2
+
+
+async def test_what_was_promoted_is_held_to_its_limits(counted: Counted) -> None:
+    promoted = replace(ROUTE, variants=(Variant("2", 2, 1_000_000),), epoch=5)
+    court = judge(counted)
+
+    async def look(now: float, memory: Any) -> Any:
+        asked = evidence_question(now, memory, watch={"errors": 0.05})
+        return await court.watch(
+            replace(asked, route=promoted, stable="2", candidates=(), checks=(), window_seconds=600.0)
+        )
+
+    counted.requests(2, ok=100, epoch=5)
+    said = await look(100.0, None)
+    counted.requests(2, ok=98, error=2, epoch=5)
+    said = await look(101.0, said.memory)
+    assert (said.verdicts[0].check, said.verdicts[0].kind) == ("watch", PASS)
+    said = await look(101.5, said.memory)
+    assert said.verdicts[0].kind is PASS  # nothing new
+    counted.requests(2, ok=60, error=40, epoch=5)
+    said = await look(103.0, said.memory)
+    assert said.verdicts[0].kind is FAIL
+    assert said.verdicts[0].reason == "errors: the limit is not kept any more"

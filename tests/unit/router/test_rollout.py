@@ -3,7 +3,20 @@ from typing import Any
 
 import pytest
 
-from router.advance import Acked, Assessed, Command, Compared, Ready, Refused, Superseded, Tick, Trouble, advance
+from router.advance import (
+    Acked,
+    Advance,
+    Assessed,
+    Command,
+    Compared,
+    Ready,
+    Refused,
+    Superseded,
+    Tick,
+    Trouble,
+    Watched,
+    advance,
+)
 from router.assessor import Assessment, Contract, ContractKind
 from router.commands import Match
 from router.errors import Conflict, FailedPrecondition, NotFound
@@ -17,7 +30,7 @@ from router.rollout_views import next_words, possible, rollout_document
 from router.routes import PPM, Rule, validate_route
 from router.spec import parse_spec
 from router.state import State
-from router.verdict import VerdictKind
+from router.verdict import Verdict, VerdictKind
 from tests.unit.router.rollouts import (
     BOB,
     IDENTICAL,
@@ -518,3 +531,47 @@ def test_times_are_told_in_words(seconds: float, text: str) -> None:
 def test_a_rollout_is_never_taken_for_another_phase_by_its_record() -> None:
     rollout: Rollout = in_phase(Phase.HOLDING)
     assert decode_rollout(encode_rollout(rollout)).phase is Phase.HOLDING
+
+
+# ---- evidence and the watch -----------------------------------------------------------------------------------------
+
+
+def test_lines_for_the_log_of_blocks_come_with_the_record_they_were_judged_in() -> None:
+    known = walking(checks=None)
+    rollout = of(known)
+    said = Assessment((Verdict(VerdictKind.INCONCLUSIVE, "evidence"),), memory={"evidence": 1}, log=({"number": 1},))
+    change = recorded(known, advance(Assessed(rollout.id, rollout.step, said), rollout, START))
+    assert change.log == ((rollout.id, {"number": 1}),)
+    overtaken = advance(Assessed(rollout.id, rollout.step + 1, said), rollout, START)
+    assert (overtaken.rollout, overtaken.log) == (rollout, ())
+
+
+def test_without_checks_evidence_must_pass_before_a_step_with_weight_is_left() -> None:
+    rollout = of(walking(checks=None))
+    assert rollout.spec.checks == ()
+    waited = advance(Tick(), rollout, later(3600))
+    assert waited.rollout.step == 0
+
+
+def watched(kind: VerdictKind, rollout: Rollout) -> Advance:
+    said = Assessment((Verdict(kind, "watch", "errors: the limit is not kept any more"),), memory={"watch": 1})
+    return advance(Watched(rollout.id, said), rollout, later(5))
+
+
+def test_a_promoted_version_that_breaks_its_limits_is_rolled_back_with_the_reason() -> None:
+    moved = watched(VerdictKind.FAIL, in_phase(Phase.WINDOW))
+    assert moved.rollout.phase is Phase.ROLLING_BACK
+    assert moved.route == moved.rollout.stable
+    assert moved.rollout.why.reason == "errors: the limit is not kept any more"
+    assert moved.events[0].after["evidence"]["checks"][0]["check"] == "watch"
+
+
+def test_a_promoted_version_that_keeps_its_limits_stays_and_what_was_seen_is_remembered() -> None:
+    moved = watched(VerdictKind.PASS, in_phase(Phase.WINDOW))
+    assert (moved.rollout.phase, moved.rollout.memory) == (Phase.WINDOW, {"watch": 1})
+    assert watched(VerdictKind.PASS, moved.rollout).rollout == moved.rollout
+
+
+def test_the_watch_says_nothing_to_a_rollout_that_is_not_in_its_window() -> None:
+    rollout = in_phase(Phase.PROGRESSING)
+    assert watched(VerdictKind.FAIL, rollout).rollout == rollout

@@ -61,9 +61,10 @@ FLIPS: dict[str, Any] = {"name": "flips", "metric": "shadow_flip_rate", "max": 0
 ABOVE: dict[str, Any] = {**FLIPS, "compare": "difference"}
 
 
-def test_a_canary_checks_errors_and_falls_back_unless_told_otherwise() -> None:
+def test_a_canary_is_judged_by_evidence_and_falls_back_unless_told_otherwise() -> None:
     spec = parse_spec(CANARY)
-    assert [(check.metric, check.maximum) for check in spec.checks] == [("error_rate", 0.05)]
+    assert spec.checks == ()
+    assert spec.analysis is not None
     assert spec.fallback is not None
     assert spec.limits.on_deadline is OnDeadline.ABORT
     bare = parse_spec({**CANARY, "checks": [], "fallback": {"enabled": False}})

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from router.blocklog import KEPT_ROLLOUTS
 from router.errors import Conflict, FailedPrecondition, Unavailable
 from router.routes import RouteTable, encode_table
 from router.state import Change, Crash, Event, Quarantine, State, Who
 from router.statedir import DATABASE, lock, newest_cached, open_store
 from router.store import KEPT_TABLES, Store, connect
+from tests.unit.router.rollouts import of, walking
 from tests.unit.router.world import ANN, state
 
 AT = "2025-01-31T12:00:00.000Z"
@@ -191,3 +193,34 @@ def test_a_second_controller_is_refused_until_the_first_is_gone(tmp_path: Path) 
 def test_a_directory_that_cannot_hold_a_database_is_not_taken_for_a_broken_one(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="cannot be opened"):
         open_store(tmp_path / "missing", [], AT)
+
+
+def line(number: int) -> dict[str, object]:
+    return {"number": number, "blocks": [{"epoch": 4}]}
+
+
+def test_lines_of_the_log_of_blocks_are_written_with_the_change_and_read_in_order(store: Store) -> None:
+    log = tuple(("digits-9", line(number)) for number in (1, 2, 3))
+    store.commit(State(), replace(change(1), log=log), AT)
+    assert [found["number"] for found in store.blocks("digits-9", 0, 2)] == [1, 2]
+    assert store.blocks("digits-9", 2, 10) == (line(3),)
+    assert store.blocks("digits-8", 0, 10) == ()
+
+
+def test_a_line_that_is_there_already_takes_the_whole_change_back(store: Store) -> None:
+    store.commit(State(), replace(change(1), log=(("digits-9", line(1)),)), AT)
+    with pytest.raises(Conflict):
+        store.commit(change(1).state, replace(change(2, Event("a", "digits", ANN)), log=(("digits-9", line(1)),)), AT)
+    assert store.load().table.revision == 1
+    assert store.events(0, 10) == ()
+
+
+def test_the_blocks_of_the_newest_rollouts_of_a_model_are_kept(store: Store) -> None:
+    before = State()
+    for number in range(1, KEPT_ROLLOUTS + 3):
+        begun = replace(of(walking()), id=f"digits-{number}", number=number, revision=1)
+        now = replace(change(number).state, rollouts={"digits": begun})
+        store.commit(before, Change(now, log=((begun.id, line(1)),)), AT)
+        before = now
+    kept = [number for number in range(1, KEPT_ROLLOUTS + 3) if store.blocks(f"digits-{number}", 0, 1)]
+    assert kept == list(range(3, KEPT_ROLLOUTS + 3))

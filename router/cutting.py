@@ -1,0 +1,301 @@
+"""Blocks of evidence, cut from arms that only grow: by time and by numbers of requests, never by how they ended. Pure.
+
+A block belongs to one epoch. What ends late in an epoch that is over still becomes a block of it, as long as its
+counts can be read. A worker's counts begin once the candidate is warm there.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import reduce
+from typing import Any, Final
+
+from router.evidence import MIN_AGE_SECONDS, Arm, Block, arm_from_json
+from router.policy import Policy
+
+LINGER_SECONDS: Final = 12.0
+"""How long an epoch that is over is looked at: a little longer than its counts are kept for certain."""
+
+GROWTH: Final = 3600.0
+"""A block is at least this part of the rollout's age old (and a minute at most), so that a long one has few blocks."""
+
+SOURCE: Final = "workers"
+MIRRORED: Final = "mirrored"
+"""The flag that says how many of an arm's requests were only mirrored."""
+
+Slots = Mapping[int, Arm]
+"""Worker slot -> what it counted of one variant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose counts are looked for: variants as (name, version)."""
+
+    model: str
+    candidate: tuple[str, int]
+    stable: tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is known of one epoch, by worker slot. mirrored: (ended, failed) runs of the candidate."""
+
+    candidate: Slots = field(default_factory=dict)
+    stable: Slots = field(default_factory=dict)
+    mirrored: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the cutter must know of the moment. now: seconds of a clock that does not go back; weights: of candidate and
+    stable in ppm, None where nobody is assigned by chance; mirrors: whether mirrored runs fill the sample."""
+
+    model: str
+    rollout: str
+    epoch: int
+    now: float
+    weights: tuple[int, int] | None
+    mirrors: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The last cut of an epoch: when, and what had been counted. closed: since when the epoch is over."""
+
+    epoch: int
+    at: float
+    weights: tuple[int, int] | None
+    mirrors: bool
+    candidate: Arm = field(default_factory=Arm)
+    stable: Arm = field(default_factory=Arm)
+    closed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Warmth:
+    """One worker. since: its first request for the candidate; left_out: epoch -> arms that were counted before it was
+    warm, None while it is not."""
+
+    since: float
+    left_out: Mapping[str, tuple[Arm, Arm]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far blocks have been cut. index: of the last block; began: when the first mark was made."""
+
+    index: int = 0
+    began: float = 0.0
+    marks: tuple[Mark, ...] = ()
+    warmth: Mapping[str, Warmth] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "index": self.index,
+            "began": self.began,
+            "marks": [_mark_json(mark) for mark in self.marks],
+            "warmth": {slot: _warmth_json(warmth) for slot, warmth in self.warmth.items()},
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Cursor":
+        """What `to_json` made."""
+        marks = tuple(_mark(mark) for mark in content["marks"])
+        warmth = {slot: _warmth(told) for slot, told in content["warmth"].items()}
+        return cls(content["index"], content["began"], marks, warmth)
+
+
+def cut(
+    cursor: Cursor, counted: Mapping[int, Counted], ground: Ground, policy: Policy
+) -> tuple[Cursor, tuple[Block, ...]]:
+    """The blocks that are due, and the cursor behind them; the same cursor when there is nothing to remember."""
+    cursor = _begun(cursor, ground)
+    cursor = _warmed(cursor, counted, ground, policy)
+    marks, blocks = [], []
+    for mark in cursor.marks:
+        kept, block = _cut_one(cursor, mark, counted.get(mark.epoch, Counted()), (ground, policy))
+        marks += [] if kept is None else [kept]
+        blocks += [] if block is None else [block]
+    if tuple(marks) == cursor.marks and not blocks:
+        return cursor, ()
+    return replace(cursor, index=cursor.index + bool(blocks), marks=tuple(marks)), tuple(blocks)
+
+
+def _begun(cursor: Cursor, ground: Ground) -> Cursor:
+    """With a mark for the running epoch, and the time since when others are over. A clock that went back (a reboot)
+    begins anew."""
+    marks = tuple(_not_after(mark, ground.now) for mark in cursor.marks)
+    over = tuple(
+        replace(mark, closed=ground.now) if mark.epoch != ground.epoch and mark.closed is None else mark
+        for mark in marks
+    )
+    if all(mark.epoch != ground.epoch for mark in over):
+        over = (*over, Mark(ground.epoch, ground.now, ground.weights, ground.mirrors))
+    if over == cursor.marks:
+        return cursor
+    return replace(cursor, marks=over, began=min(cursor.began, ground.now) if cursor.marks else ground.now)
+
+
+def _not_after(mark: Mark, now: float) -> Mark:
+    closed = mark.closed if mark.closed is None else min(mark.closed, now)
+    return mark if mark.at <= now and closed == mark.closed else replace(mark, at=min(mark.at, now), closed=closed)
+
+
+# Cutting
+
+
+def _cut_one(
+    cursor: Cursor, mark: Mark, counted: Counted, by: tuple[Ground, Policy]
+) -> tuple[Mark | None, Block | None]:
+    ground, policy = by
+    candidate, stable = _arms(cursor, mark, counted, policy)
+    went_back = _fell(candidate, mark.candidate) or _fell(stable, mark.stable)
+    if mark.closed is not None and (went_back or ground.now - mark.closed > LINGER_SECONDS):
+        return None, None  # its cells count another epoch by now, or nobody waits for it any more
+    moved = replace(mark, at=ground.now, candidate=candidate, stable=stable)
+    head = Block(ground.model, ground.rollout, mark.epoch, SOURCE, cursor.index + 1)
+    if went_back:
+        return moved, replace(head, problem="the counters went back: a state directory was lost")
+    ours, theirs = candidate.since(mark.candidate), stable.since(mark.stable)
+    requests, age = ours.done + theirs.done, ground.now - mark.at
+    if not _is_due(requests, age, mark, (ground.now - cursor.began, policy)):
+        return mark, None
+    if requests + ours.assigned + theirs.assigned == 0:
+        return moved, None
+    weights = mark.weights or (None, None)
+    ours, theirs = replace(ours, weight_ppm=weights[0]), replace(theirs, weight_ppm=weights[1])
+    return moved, replace(head, candidate=ours, stable=theirs)
+
+
+def _is_due(requests: int, age: float, mark: Mark, by: tuple[float, Policy]) -> bool:
+    whole, policy = by
+    if mark.closed is not None:
+        return requests > 0 and (mark.at <= mark.closed or age >= MIN_AGE_SECONDS)
+    least = min(policy.max_age_seconds, max(MIN_AGE_SECONDS, whole / GROWTH))
+    return (requests >= policy.min_requests and age >= least) or age >= policy.max_age_seconds
+
+
+def _fell(now: Arm, before: Arm) -> bool:
+    """Whether a count is lower than it was: no counter does that by itself."""
+    plain = (now.assigned < before.assigned, now.done < before.done, now.errors < before.errors)
+    cells = ((now.latency, before.latency), (now.classes, before.classes), (now.scores, before.scores))
+    return any(plain) or any(any(a < b for a, b in zip(ours, theirs, strict=False)) for ours, theirs in cells)
+
+
+def _arms(cursor: Cursor, mark: Mark, counted: Counted, policy: Policy) -> tuple[Arm, Arm]:
+    """Candidate and stable over all workers that are warm."""
+    slots = sorted(counted.candidate.keys() | counted.stable.keys())
+    parts = [_of_slot(cursor, mark, counted, slot) for slot in slots]
+    warmed = _warms(policy, mark)
+    kept = [part for slot, part in zip(slots, parts, strict=True) if not warmed or _is_warm(cursor, slot)]
+    candidate, stable = (_sum(part[arm] for part in kept) for arm in (0, 1))
+    if mark.mirrors:
+        ended, failed = counted.mirrored
+        candidate = candidate + Arm(done=ended, errors=failed, flags={MIRRORED: (ended, failed)})
+    return candidate, stable
+
+
+def _of_slot(cursor: Cursor, mark: Mark, counted: Counted, slot: int) -> tuple[Arm, Arm]:
+    arms = counted.candidate.get(slot, Arm()), counted.stable.get(slot, Arm())
+    warmth = cursor.warmth.get(str(slot))
+    left_out = (warmth.left_out or {}).get(str(mark.epoch)) if warmth is not None else None
+    if left_out is None:
+        return arms
+    return arms[0].since(left_out[0]), arms[1].since(left_out[1])
+
+
+def _sum(arms: Iterable[Arm]) -> Arm:
+    return reduce(lambda one, other: one + other, arms, Arm())
+
+
+# Warming up
+
+
+def _warms(policy: Policy, mark: Mark) -> bool:
+    """Whether a cold start could be seen in this epoch: not while the candidate has no weight."""
+    return mark.weights is not None and (policy.warmup_seconds > 0 or policy.warmup_requests > 0)
+
+
+def _is_warm(cursor: Cursor, slot: int) -> bool:
+    warmth = cursor.warmth.get(str(slot))
+    return warmth is not None and warmth.left_out is not None
+
+
+def _warmed(cursor: Cursor, counted: Mapping[int, Counted], ground: Ground, policy: Policy) -> Cursor:
+    """A worker is left out until its candidate is warm: so its stable requests are not compared with other workers'."""
+    open_marks = [mark for mark in cursor.marks if _warms(policy, mark)]
+    slots = {slot for mark in open_marks for slot in counted.get(mark.epoch, Counted()).candidate}
+    warmth = dict(cursor.warmth)
+    for slot in sorted(slots):
+        seen = {mark.epoch: counted[mark.epoch] for mark in open_marks if mark.epoch in counted}
+        done = sum(epoch.candidate.get(slot, Arm()).done for epoch in seen.values())
+        known = warmth.get(str(slot))
+        if done and (known is None or known.since > ground.now):
+            known = warmth[str(slot)] = Warmth(ground.now, None if known is None else known.left_out)
+        if known is None or known.left_out is not None:
+            continue
+        old_enough = ground.now - known.since >= policy.warmup_seconds
+        if old_enough and done >= policy.warmup_requests:
+            left_out = {
+                str(epoch): (found.candidate.get(slot, Arm()), found.stable.get(slot, Arm()))
+                for epoch, found in seen.items()
+            }
+            warmth[str(slot)] = replace(known, left_out=left_out)
+    running = {str(mark.epoch) for mark in cursor.marks}
+    warmth = {slot: _trimmed(told, running) for slot, told in warmth.items()}
+    return cursor if warmth == cursor.warmth else replace(cursor, warmth=warmth)
+
+
+def _trimmed(warmth: Warmth, running: set[str]) -> Warmth:
+    """Without epochs that nobody looks at any more."""
+    if warmth.left_out is None or warmth.left_out.keys() <= running:
+        return warmth
+    return replace(warmth, left_out={epoch: arms for epoch, arms in warmth.left_out.items() if epoch in running})
+
+
+# JSON
+
+
+def lean(arm: Arm) -> dict[str, Any]:
+    """An arm without what is 0, and cells as {place: count}: most of 158 latency cells are empty."""
+    told = {name: value for name, value in asdict(arm).items() if value not in (0, None, (), {})}
+    for name in ("latency", "classes", "scores"):
+        if name in told:
+            cells = told[name]
+            told[name] = {"n": len(cells), **{str(at): count for at, count in enumerate(cells) if count}}
+    if "flags" in told:
+        told["flags"] = {name: list(pair) for name, pair in arm.flags.items()}
+    return told
+
+
+def full(told: Mapping[str, Any]) -> Arm:
+    """The arm that `lean` told of."""
+    content = dict(told)
+    for name in ("latency", "classes", "scores"):
+        if name in content:
+            cells = content[name]
+            content[name] = tuple(cells.get(str(at), 0) for at in range(cells["n"]))
+    return arm_from_json(content)
+
+
+def _mark_json(mark: Mark) -> dict[str, Any]:
+    weights = None if mark.weights is None else list(mark.weights)
+    told = {"epoch": mark.epoch, "at": mark.at, "weights": weights, "mirrors": mark.mirrors, "closed": mark.closed}
+    return {**told, "candidate": lean(mark.candidate), "stable": lean(mark.stable)}
+
+
+def _mark(told: Mapping[str, Any]) -> Mark:
+    weights = None if told["weights"] is None else (told["weights"][0], told["weights"][1])
+    return Mark(**{**told, "weights": weights, "candidate": full(told["candidate"]), "stable": full(told["stable"])})
+
+
+def _warmth_json(warmth: Warmth) -> dict[str, Any]:
+    left_out = warmth.left_out
+    arms = None if left_out is None else {epoch: [lean(one), lean(two)] for epoch, (one, two) in left_out.items()}
+    return {"since": warmth.since, "left_out": arms}
+
+
+def _warmth(told: Mapping[str, Any]) -> Warmth:
+    left_out = told["left_out"]
+    arms = None if left_out is None else {epoch: (full(one), full(two)) for epoch, (one, two) in left_out.items()}
+    return Warmth(told["since"], arms)

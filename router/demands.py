@@ -1,0 +1,184 @@
+"""What the evidence must show at a step: a policy and a list of steps as sequential checks. Pure.
+
+Checks, weights and actions are the same at every step, so that one budget covers the whole rollout; only the margin
+that must be shown, and which checks may hold the step, differ.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from router.figures import LATENCY_EDGES_SECONDS
+from router.policy import ERRORS_FLOOR, Metric, Policy, Rule, ratio_at
+from router.sequential import (
+    ClassCheck,
+    LatencyCheck,
+    LimitCheck,
+    Margin,
+    RateCheck,
+    ScoreCheck,
+    SequentialCheck,
+)
+from router.strategies import Step, StepKind, shares_at, weight_at
+
+WHOLE: Final = 1_000_000
+INVALID: Final = "invalid"
+"""The flag of answers that hold numbers which are not finite."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A watched output both versions count alike: `kind:output`, and how many cells of it are counted. `problem`: why
+    there is none."""
+
+    family: str = ""
+    cells: int = 0
+    labels: tuple[str, ...] = ()
+    problem: str = ""
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Watched":
+        return cls(content["family"], content["cells"], tuple(content["labels"]), content["problem"])
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Which outputs stand for classes and for scores: found when the rollout is first looked at, and kept."""
+
+    classes: Watched = Watched()
+    scores: Watched = Watched()
+
+
+UNKNOWN: Final = Shape(*(Watched(problem="nothing has been counted of both versions yet"),) * 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where a rollout stands. shape: None until both versions were counted; suspended: check -> why it cannot tell at
+    present, such as latency of batches."""
+
+    steps: tuple[Step, ...]
+    index: int
+    shape: Shape | None = None
+    suspended: Mapping[str, str] = field(default_factory=dict)
+
+
+def is_randomised(steps: Sequence[Step], index: int) -> bool:
+    """Whether chance decides who gets the candidate in this step, and stable is asked at the same time."""
+    if shares_at(steps, index):
+        return True
+    return 0 < weight_at(steps, index) < WHOLE
+
+
+def is_mirrored(steps: Sequence[Step], index: int) -> bool:
+    """Whether requests are also run on the candidate in this step, which answers nobody by the split."""
+    step = steps[index]
+    return step.share_ppm > 0 and step.kind is not StepKind.NOISE and weight_at(steps, index) == 0
+
+
+def applies(policy: Policy | None, steps: Sequence[Step], index: int) -> bool:
+    """Whether evidence must be shown before step `index` is left."""
+    if policy is None or not policy.rules or not 0 <= index < len(steps) or not steps[index].checked:
+        return False
+    judged = any(rule.metric is Metric.ERRORS for rule in policy.rules)
+    return is_randomised(steps, index) or (judged and is_mirrored(steps, index))
+
+
+def checks_at(policy: Policy, stand: Stand) -> tuple[SequentialCheck, ...]:
+    """Every check of the policy, as it stands at this step."""
+    return tuple(_check(policy, rule, stand) for rule in policy.rules)
+
+
+def limits_of(policy: Policy) -> tuple[LimitCheck, ...]:
+    """The checks of the watch after promotion."""
+    return tuple(
+        LimitCheck(name=limit.name, limit=limit.share, arm="stable", slower_than=_edge(limit.slower_than_seconds))
+        for limit in policy.watch
+    )
+
+
+def margin_at(rule: Rule, steps: Sequence[Step], index: int) -> Margin | None:
+    """What must be shown at a step: what the step says, else the metric, else what its weight asks for. While requests
+    are only mirrored nothing must be, unless the step says so: it is enough that no harm is seen."""
+    own = steps[index].safe if 0 <= index < len(steps) else None
+    if is_mirrored(steps, index) and (own is None or own.ratio is None):
+        return None
+    if rule.metric is Metric.ERRORS and rule.required:
+        below = ERRORS_FLOOR if rule.safe is None else rule.safe.below
+        if own is not None and own.ratio is not None:
+            return Margin(own.ratio, below)
+        return rule.safe or Margin(ratio_at(weight_at(steps, index)), below)
+    if rule.metric is Metric.LATENCY and own is not None and own.increase is not None:
+        return Margin(1.0 + own.increase)
+    return rule.safe
+
+
+def _edge(seconds: float | None) -> int | None:
+    """The first latency edge that is not below a limit."""
+    if seconds is None:
+        return None
+    return next((at for at, edge in enumerate(LATENCY_EDGES_SECONDS) if edge >= seconds * 0.999), None)
+
+
+def _check(policy: Policy, rule: Rule, stand: Stand) -> SequentialCheck:
+    steps, index = stand.steps, stand.index
+    check = _MAKERS[rule.metric](rule, stand.shape or UNKNOWN)
+    margins = tuple(margin_at(rule, steps, at) for at in range(len(steps)) if applies(policy, steps, at))
+    safe = margin_at(rule, steps, index)
+    later = tuple(margin for margin in dict.fromkeys(margins) if margin is not None)
+    required = rule.required and safe is not None
+    named = str(rule.metric)
+    suspended = check.suspended or stand.suspended.get(named, "")
+    check = replace(check, safe=safe, later=later, required=required, suspended=suspended)
+    exempt = _exempt(policy, rule, stand)
+    return replace(check, required=False, exempt=exempt) if exempt else check
+
+
+def _exempt(policy: Policy, rule: Rule, stand: Stand) -> str:
+    """Why a check asks nothing of this step; empty: it asks."""
+    if not is_randomised(stand.steps, stand.index):
+        if rule.metric is Metric.ERRORS:
+            return ""
+        return "nothing is asked of it while requests are only mirrored"
+    if policy.mirror_ppm and rule.metric is not Metric.ERRORS:
+        return "nothing is asked of it while mirrored requests fill the sample"
+    return ""
+
+
+def _rate(rule: Rule, _shape: Shape) -> SequentialCheck:
+    return RateCheck(
+        name=str(rule.metric), weight=rule.weight, action=rule.action, mark=_MARKS[rule.metric],
+        tolerated=rule.max_ratio, ignore_below=rule.ignore_below, more_is_better=rule.metric is Metric.REWARD,
+    )  # fmt: skip
+
+
+def _latency(rule: Rule, _shape: Shape) -> SequentialCheck:
+    return LatencyCheck(
+        name=str(rule.metric), weight=rule.weight, action=rule.action, edges=LATENCY_EDGES_SECONDS,
+        quantiles=rule.quantiles, max_increase=rule.max_increase,
+    )  # fmt: skip
+
+
+def _classes(rule: Rule, shape: Shape) -> SequentialCheck:
+    return ClassCheck(
+        name=str(rule.metric), weight=rule.weight, action=rule.action, tolerance=rule.tolerance,
+        classes=max(2, shape.classes.cells), suspended=shape.classes.problem,
+    )  # fmt: skip
+
+
+def _score(rule: Rule, shape: Shape) -> SequentialCheck:
+    return ScoreCheck(
+        name=str(rule.metric), weight=rule.weight, action=rule.action, min_auc_shift=rule.min_auc_shift,
+        buckets=max(2, shape.scores.cells), suspended=shape.scores.problem,
+    )  # fmt: skip
+
+
+_MARKS: Final = {Metric.ERRORS: "errors", Metric.OUTPUTS_VALID: INVALID, Metric.REWARD: "reward"}
+_MAKERS: Final = {
+    Metric.ERRORS: _rate,
+    Metric.OUTPUTS_VALID: _rate,
+    Metric.REWARD: _rate,
+    Metric.LATENCY: _latency,
+    Metric.CLASS_SHARE: _classes,
+    Metric.SCORE: _score,
+}

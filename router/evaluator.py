@@ -1,0 +1,182 @@
+"""The one evaluator of a rollout: from a reading of the counters and what it remembers to a verdict. Pure.
+
+What it remembers (wealth, how far blocks were cut, which outputs are watched) is recorded in the same transaction as
+the rollout's phase and its event, with the blocks in a table beside it. So a restart goes on from the last digit, and
+`replay` gives the same answer from the log.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+from router.analysis import SequentialVerdict, Wealth, assess
+from router.cutting import Cursor, full
+from router.demands import Shape, Stand, Watched, checks_at
+from router.errors import InvalidArgument
+from router.evidence import Block
+from router.policy import Metric, Policy
+from router.strategies import Step
+from router.verdict import Verdict, VerdictKind
+
+EVIDENCE: Final = "evidence"
+"""Under which key of a rollout's memory it is kept; and the name by which its verdict goes."""
+
+WATCH: Final = "watch"
+"""The same for the watch after promotion."""
+
+VERSION: Final = 1
+LOST: Final = "evidence lost"
+UNSHAPED: Final = (str(Metric.CLASS_SHARE), str(Metric.SCORE))
+
+Document = dict[str, Any]
+
+
+def _listed(watched: Document) -> Document:
+    return {**watched, "labels": list(watched["labels"])}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """All that is remembered. shape: None until both versions were counted; rows: how many lines the log has."""
+
+    wealth: Wealth = field(default_factory=Wealth)
+    cursor: Cursor = field(default_factory=Cursor)
+    shape: Shape | None = None
+    rows: int = 0
+
+    def to_json(self) -> Document:
+        """Plain JSON values; numbers come back exactly."""
+        shape = None if self.shape is None else {name: _listed(told) for name, told in asdict(self.shape).items()}
+        told = {"version": VERSION, "shape": shape, "rows": self.rows}
+        return {**told, "cursor": self.cursor.to_json(), "wealth": self.wealth.to_json()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Evidence":
+        """Raises InvalidArgument for what another version wrote, or what is none: it counts as lost then."""
+        if content.get("version") != VERSION:
+            raise InvalidArgument(f"evidence of version {content.get('version')}, this release reads {VERSION}")
+        try:
+            told = content["shape"]
+            shape = None
+            if told is not None:
+                shape = Shape(Watched.from_json(told["classes"]), Watched.from_json(told["scores"]))
+            cursor = Cursor.from_json(content["cursor"])
+            return cls(Wealth.from_json(content["wealth"]), cursor, shape, content["rows"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidArgument(f"evidence that cannot be read: {error!r}") from error
+
+
+def judged(
+    policy: Policy, stand: Stand, wealth: Wealth, blocks: Iterable[Block], epoch: int
+) -> tuple[Wealth, SequentialVerdict]:
+    """One look: the same for live traffic, for a replay and for a simulation."""
+    checks = checks_at(policy, stand)
+    wealth, verdict = assess(checks, wealth, blocks, policy.budgets, epoch)
+    if stand.shape is not None:
+        return wealth, verdict
+    known = {name: state for name, state in wealth.checks.items() if name not in UNSHAPED}
+    return replace(wealth, checks=known), verdict  # how many cells those two have is not known yet
+
+
+def verdict_from(finding: SequentialVerdict) -> Verdict:
+    """All checks together, as one verdict of the rollout."""
+    said = finding.as_verdict()
+    reason = f"{said.check}: {said.reason}" if said.check else said.reason
+    numbers = {name: round(value, 6) if isinstance(value, float) else value for name, value in said.numbers.items()}
+    return Verdict(said.kind, EVIDENCE, reason, numbers)
+
+
+def lost(why: str) -> Verdict:
+    """Whoever lost the wealth may not begin again with a full budget: the rollout ends (it can be started anew)."""
+    return Verdict(VerdictKind.FAIL, EVIDENCE, f"{LOST}: {why}")
+
+
+def stand_of(trial_steps: tuple[Step, ...], index: int, shape: Shape | None, batched: bool) -> Stand:
+    """Where a rollout stands, with the checks that cannot tell."""
+    why = "requests run in batches, so one stall marks many at once; it needs a baseline of stable beside it"
+    suspended = {str(Metric.LATENCY): why} if batched else {}
+    return Stand(trial_steps, index, shape, suspended)
+
+
+# Replaying
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a log gave when it was read again. differs: the first line that says something else, and how; "" none."""
+
+    rows: int
+    blocks: int
+    kind: str
+    reason: str
+    differs: str = ""
+
+
+def replay(policy: Policy, steps: tuple[Step, ...], recorded: Mapping[str, Any], rows: Iterable[Document]) -> Replayed:
+    """Every verdict from the logged blocks again, and at the end the wealth itself. `recorded`: the rollout's memory
+    (`Evidence.to_json`). Raises InvalidArgument when that cannot be read."""
+    kept = Evidence.from_json(recorded)
+    wealth, count, blocks, last = Wealth(), 0, 0, ("no_data", "nothing was logged")
+    for row in rows:
+        stand = stand_of(steps, row["step"], _shape_from(row, kept), row["batched"])
+        found = [block_of(told) for told in row["blocks"]]
+        wealth, verdict = judged(policy, stand, wealth, found, row["epoch"])
+        count, blocks, last = count + 1, blocks + len(found), (str(verdict.kind), verdict.reason)
+        if row["number"] != count:
+            return Replayed(count, blocks, *last, f"line {count} is missing: the log goes on with {row['number']}")
+        differs = _differs(row["verdict"], told_of(verdict))
+        if differs:
+            return Replayed(count, blocks, *last, f"line {count}: {differs}")
+    if count != kept.rows:
+        return Replayed(count, blocks, *last, f"the log has {count} lines, {kept.rows} were recorded")
+    apart = _apart(wealth, kept.wealth)
+    return Replayed(count, blocks, *last, f"the wealth of {apart} is not what was recorded" if apart else "")
+
+
+def block_of(told: Mapping[str, Any]) -> Block:
+    """A block from the log."""
+    arms = {name: full(told[name]) for name in ("candidate", "stable")}
+    return Block(**{**told, **arms})
+
+
+def told_of(verdict: SequentialVerdict) -> Document:
+    """A verdict as the log has it."""
+    return {
+        "decision": str(verdict.decision),
+        "kind": str(verdict.kind),
+        "check": verdict.check,
+        "reason": verdict.reason,
+        "harm_log_e": verdict.harm_log_e,
+        "hold_log_e": verdict.hold_log_e,
+        "assignment_log_e": verdict.assignment_log_e,
+    }
+
+
+CLOSE: Final = 1e-9
+
+
+def _differs(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    for name, value in found.items():
+        was = recorded[name]
+        same = abs(value - was) <= CLOSE if isinstance(value, float) else value == was
+        if not same:
+            return f"{name} was {was!r}, and is {value!r} now"
+    return ""
+
+
+def _apart(one: Wealth, other: Wealth) -> str:
+    """The first check whose e-processes differ; empty: none."""
+    if one.checks.keys() != other.checks.keys():
+        return "some check"
+    for name, state in one.checks.items():
+        for key, process in state.processes.items():
+            theirs = other.checks[name].processes.get(key)
+            pairs = [] if theirs is None else list(zip(process.log_e, theirs.log_e, strict=True))
+            if theirs is None or any(not math.isclose(a, b, abs_tol=CLOSE, rel_tol=CLOSE) for a, b in pairs):
+                return name
+    return ""
+
+
+def _shape_from(row: Mapping[str, Any], kept: Evidence) -> Shape | None:
+    return kept.shape if row["shaped"] else None

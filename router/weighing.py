@@ -1,0 +1,96 @@
+"""Weighing: a reading of all workers becomes blocks, and the blocks a verdict, for one rollout at one moment. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from router.analysis import SequentialVerdict
+from router.arms import read_arms, shape_of
+from router.cutting import Counted, Ground, Subject, cut, lean
+from router.demands import Shape, Stand, applies, is_mirrored, is_randomised
+from router.evaluator import Evidence, judged, stand_of, told_of
+from router.evidence import Block
+from router.policy import Metric, Policy
+from router.strategies import Step
+from router.tally import BlockCopy
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is being judged at this moment. now: seconds of a clock that does not go back; batched: whether one of the
+    two versions runs requests in batches, whose latency cannot be compared."""
+
+    rollout: str
+    policy: Policy
+    steps: tuple[Step, ...]
+    index: int
+    subject: Subject
+    epoch: int
+    weights: tuple[int, int]
+    now: float
+    batched: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finding:
+    """What came out. evidence: the same value when nothing is to be recorded; row: a line for the log of blocks."""
+
+    evidence: Evidence
+    verdict: SequentialVerdict
+    row: Document | None = None
+
+
+def weigh(trial: Trial, evidence: Evidence, copies: Sequence[BlockCopy]) -> Finding:
+    """New blocks from a reading of all workers, and what all blocks mean together."""
+    shape = evidence.shape
+    if shape is None:
+        running = [copy for copy in copies if copy.epoch == trial.epoch]
+        shape = shape_of(running, trial.subject, _outputs(trial.policy))
+    return weigh_counted(trial, evidence, read_arms(copies, trial.subject, shape or Shape()), shape)
+
+
+def weigh_counted(trial: Trial, evidence: Evidence, counted: Mapping[int, Counted], shape: Shape | None) -> Finding:
+    """The same from arms that were read already."""
+    cursor, blocks = cut(evidence.cursor, counted, _ground(trial), trial.policy)
+    wealth, verdict = judged(trial.policy, _stand(trial, shape), evidence.wealth, blocks, trial.epoch)
+    if cursor is evidence.cursor and shape == evidence.shape:
+        return Finding(evidence, verdict)
+    after = Evidence(wealth, cursor, shape, evidence.rows + bool(blocks))
+    return Finding(after, verdict, _row(trial, blocks, verdict, after) if blocks else None)
+
+
+def speaks(trial: Trial) -> bool:
+    """Whether the present step asks for evidence."""
+    return applies(trial.policy, trial.steps, trial.index)
+
+
+def _row(trial: Trial, blocks: Sequence[Block], verdict: SequentialVerdict, after: Evidence) -> Document:
+    told = [
+        {
+            "model": block.model, "rollout": block.rollout, "epoch": block.epoch, "source": block.source,
+            "index": block.index, "stratum": block.stratum, "problem": block.problem,
+            "candidate": lean(block.candidate), "stable": lean(block.stable),
+        }
+        for block in blocks
+    ]  # fmt: skip
+    row = {"number": after.rows, "step": trial.index, "epoch": trial.epoch, "batched": trial.batched, "blocks": told}
+    shaped = after.shape is not None
+    return {**row, "shaped": shaped, "verdict": told_of(verdict)}
+
+
+def _ground(trial: Trial) -> Ground:
+    chance = is_randomised(trial.steps, trial.index)
+    mirrors = trial.policy.mirror_ppm > 0 if chance else is_mirrored(trial.steps, trial.index)
+    model = trial.subject.model
+    return Ground(model, trial.rollout, trial.epoch, trial.now, trial.weights if chance else None, mirrors)
+
+
+def _stand(trial: Trial, shape: Shape | None) -> Stand:
+    return stand_of(trial.steps, trial.index, shape, trial.batched)
+
+
+def _outputs(policy: Policy) -> tuple[str, str]:
+    named = {rule.metric: rule.output for rule in policy.rules}
+    return named.get(Metric.CLASS_SHARE, ""), named.get(Metric.SCORE, "")
