@@ -9,7 +9,7 @@ ENTER  := $(BIN)/python
 PIP    := $$(cat .venv/.pip) --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-slow check format bench models docs proto lock clean
+.PHONY: help run demo test test-slow check format bench bench-peers models docs proto lock clean
 
 help:
 	@echo 'Serin: serve versions of ONNX models, split traffic among them, see what each predicts.'
@@ -22,6 +22,7 @@ help:
 	@echo '  make test-slow  the slow tests: image steps, Kubernetes manifests, promtool'
 	@echo '  make format     let ruff rewrite the sources'
 	@echo '  make bench      the short load tests; prints the numbers of this machine'
+	@echo '  make bench-peers  the long ones, beside MLServer and KServe in environments of their own (20 minutes)'
 	@echo '  make models     train and export the sample models again (seeded)'
 	@echo '  make docs       write the generated tables of docs/ from the code'
 	@echo '  make proto      write the message descriptors of service/pb/ from its .proto'
@@ -40,6 +41,10 @@ demo: .venv/.runtime
 
 bench: .venv/.dev
 	@$(ENTER) -m loadtests.run short $(ARGS)
+
+bench-peers: .venv/.dev
+	-@$(ENTER) -m loadtests.peers
+	@$(ENTER) -m loadtests.run peers --minutes 20 $(ARGS)
 
 models: .venv/.dev
 	@$(ENTER) models/train.py $(ARGS)

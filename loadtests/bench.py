@@ -1,43 +1,51 @@
-"""The rounds of a scenario: reference, gateway, reference, gateway, ... so that a drift of the machine meets both."""
+"""The rounds of a scenario: one, other, one, other, ... so that a drift of the machine meets both."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import cycle, islice
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
+from time import monotonic
 
-from loadtests import client
-from loadtests.load import Own, Round, Wrk
+from loadtests.contest import Contestant
+from loadtests.load import Open, Own, Round, Wrk, background, spinner
 from loadtests.machine import Cores
 from loadtests.measured import Measured
-from loadtests.processes import Server
-from loadtests.requests import Target, build
-from loadtests.scenario import Scenario
-from loadtests.subjects import input_of
+from loadtests.observed import cpu_seconds, family
+from loadtests.scenario import Regime, Scenario
 
-REQUESTS_IN_TURN = 32
-PROBE_SECONDS = 20.0
+MAX_RATE = 10_000.0
+"""Requests a second of the open loop; more than that one process of it cannot send in time."""
 
-
-class WrongAnswer(Exception):
-    """A server does not answer the scenario's requests, so there is nothing to measure."""
+Rounds = tuple[Measured, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A scenario's rounds; the n-th of both were made one right after the other."""
+    """A scenario's rounds by contestant, the yardstick first; the n-th of all were made one right after the other."""
 
     scenario: Scenario
-    reference: tuple[Measured, ...]
-    gateway: tuple[Measured, ...]
+    rounds: dict[str, Rounds]
+    regime: Regime = "as is"
 
     @property
-    def ratio(self) -> float:
-        """Requests per second against the reference: the median over the pairs of rounds."""
-        pairs = zip(self.gateway, self.reference, strict=True)
-        return median(ours.per_second / theirs.per_second if theirs.requests else 0.0 for ours, theirs in pairs)
+    def yardstick(self) -> str:
+        return next(iter(self.rounds))
+
+    def ratio(self, label: str) -> float:
+        """Requests per second against the yardstick: the median over the pairs of rounds."""
+        return self._median(label, lambda measured: measured.per_second)
+
+    def p99_ratio(self, label: str) -> float:
+        """The same of the 99th percentile of the latency."""
+        return self._median(label, lambda measured: measured.p99_ms)
+
+    def _median(self, label: str, of: Callable[[Measured], float]) -> float:
+        pairs = zip(self.rounds[label], self.rounds[self.yardstick], strict=True)
+        return median(of(ours) / of(theirs) if of(theirs) else 0.0 for ours, theirs in pairs)
 
 
-def middle(rounds: tuple[Measured, ...]) -> Measured:
+def middle(rounds: Rounds) -> Measured:
     """The round with the middle rate: its percentiles belong to its rate."""
     return sorted(rounds, key=lambda measured: measured.per_second)[(len(rounds) - 1) // 2]
 
@@ -51,45 +59,57 @@ class Bench:
     seconds: float
     rounds: int
 
-    def compare(self, scenario: Scenario, reference: Server, gateway: Server) -> Compared:
-        """Raises WrongAnswer, LoadFailed."""
-        one = self._loader(reference, reference_requests(scenario), scenario)
-        other = self._loader(gateway, gateway_requests(scenario), scenario)
-        pairs = [(one(), other()) for _ in range(self.rounds)]
-        theirs, ours = zip(*pairs, strict=True)
-        return Compared(scenario, theirs, ours)
+    def compare(self, scenario: Scenario, regime: Regime, contestants: Sequence[Contestant]) -> Compared:
+        """Raises LoadFailed."""
+        with self._regime(regime):
+            measure = self._measure(scenario, contestants)
+            found: dict[str, list[Measured]] = {one.label: [] for one in contestants}
+            for _ in range(self.rounds):
+                for one in contestants:
+                    found[one.label].append(measure(one))
+        return Compared(scenario, {label: tuple(rounds) for label, rounds in found.items()}, regime)
 
-    def _loader(self, server: Server, requests: list[bytes], scenario: Scenario) -> Callable[[], Measured]:
-        warm_up(server, requests, scenario.concurrency)
-        given = Round(requests, scenario.concurrency, self.seconds, self.cores.client)
-        return lambda: self.load(server.address, given)
+    def _measure(self, scenario: Scenario, contestants: Sequence[Contestant]) -> Callable[[Contestant], Measured]:
+        closed = partial(self._closed, scenario)
+        if scenario.arrivals is None:
+            return closed
+        rate = scenario.arrivals * closed(contestants[0]).per_second
+        return partial(self._open, scenario, min(MAX_RATE, rate))
+
+    def _closed(self, scenario: Scenario, one: Contestant) -> Measured:
+        given = Round(one.requests, scenario.concurrency, self.seconds, self.cores.client)
+        with self._background(one):
+            return _with_cores(one, lambda: self.load(one.server.address, given))
+
+    def _open(self, scenario: Scenario, rate: float, one: Contestant) -> Measured:
+        given = Round(one.requests, scenario.concurrency, self.seconds, self.cores.client)
+        with self._background(one):
+            return _with_cores(one, lambda: Open()(one.server.address, given, rate).whole)
+
+    @contextmanager
+    def _background(self, one: Contestant) -> Iterator[None]:
+        if one.background is None:
+            yield
+            return
+        given = replace(one.background, seconds=self.seconds + 3.0)
+        with background(one.server.address, given):
+            yield
+
+    @contextmanager
+    def _regime(self, regime: Regime) -> Iterator[None]:
+        if regime == "as is" or self.cores.client is None:
+            yield
+            return
+        limit = 60.0 + 12 * self.rounds * self.seconds
+        with spinner(self.cores.client, limit):
+            yield
 
 
-def gateway_requests(scenario: Scenario) -> list[bytes]:
-    """What the gateway is sent, in turn."""
-    target = Target(scenario.model, scenario.version)
-    if not scenario.keys:
-        return build(target, input_of(scenario.model), encoding=scenario.encoding, keys=[None] * _turns(scenario))
-    keys = [f"user-{number}" for number in range(scenario.keys)]
-    return build(target, input_of(scenario.model), encoding=scenario.encoding, keys=keys)
-
-
-def reference_requests(scenario: Scenario) -> list[bytes]:
-    """What the reference is sent: the same rows, as JSON, which is all it knows."""
-    return build(Target(scenario.model), input_of(scenario.model), keys=[None] * _turns(scenario))
-
-
-def warm_up(server: Server, requests: list[bytes], connections: int) -> None:
-    """Every kind of request once, at the load's concurrency at least. Raises WrongAnswer unless all are answered."""
-    given = list(islice(cycle(requests), max(len(requests), 4 * connections)))
-    host, port = server.address
-    replies = client.run(client.exchange(host, port, given, connections=connections, seconds=PROBE_SECONDS))
-    bad = next((reply for reply in replies if reply.status != 200), None)
-    if bad is not None:
-        raise WrongAnswer(
-            f"{server.http} answered {bad.status or 'nothing'}: {bad.body[:300].decode(errors='replace')}"
-        )
-
-
-def _turns(scenario: Scenario) -> int:
-    return min(REQUESTS_IN_TURN, len(input_of(scenario.model).rows))
+def _with_cores(one: Contestant, load: Callable[[], Measured]) -> Measured:
+    """The load, and what the server's processes computed meanwhile; the generator's warm-up counts in proportion."""
+    pids = family(one.server.pid)
+    before, begun = cpu_seconds(pids), monotonic()
+    measured = load()
+    spent, took = cpu_seconds(pids) - before, monotonic() - begun
+    share = min(1.0, measured.seconds / took)
+    return replace(measured, core_micros=spent * share / measured.requests * 1e6 if measured.requests else 0.0)

@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
             return
         size = content_length(data, split)
         if size is None:
-            self._close()  # chunked or broken: `connection_lost` reports it
+            self.close()  # chunked or broken: `connection_lost` reports it
             return
         if len(data) < split + 4 + size:
             self._rest, self._needs = data, split + 4 + size
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         if told is not None:
             told(reply)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         if self.transport is not None:
             self.transport.close()
 
@@ -145,7 +145,7 @@ class Hammer:
 
     async def run(self) -> Measured:
         load = self._load
-        opened = [await _connect(load.host, load.port) for _ in range(load.connections)]
+        opened = [await connect(load.host, load.port) for _ in range(load.connections)]
         now = perf_counter()
         self.count_from, self.until = now + load.warmup_seconds, now + load.warmup_seconds + load.seconds
         self._running = len(opened)
@@ -156,7 +156,7 @@ class Hammer:
         except TimeoutError:
             self._count("no answer", self._running)
         for connection in opened:
-            connection._close()
+            connection.close()
         return summary(self.latencies, min(perf_counter(), self.until) - self.count_from, self.errors)
 
     def _send(self, connection: Connection) -> None:
@@ -191,7 +191,7 @@ class Hammer:
         try:
             if self._reconnects < 0:
                 raise ConnectionError("too many connections were lost")
-            self._send(await _connect(self._load.host, self._load.port))
+            self._send(await connect(self._load.host, self._load.port))
         except OSError:
             self._running -= 1
             if self._running <= 0:
@@ -210,11 +210,11 @@ async def exchange(host: str, port: int, requests: Sequence[bytes], *, connectio
             connection.send(requests[number], partial(_resolve, answer))
             replies[number] = await answer
             if not replies[number].status:
-                connection = await _connect(host, port)
-        connection._close()
+                connection = await connect(host, port)
+        connection.close()
 
     async with asyncio.timeout(seconds):
-        opened = [await _connect(host, port) for _ in range(min(connections, len(requests)))]
+        opened = [await connect(host, port) for _ in range(min(connections, len(requests)))]
         async with asyncio.TaskGroup() as group:
             for connection in opened:
                 group.create_task(work(connection))
@@ -231,7 +231,7 @@ def _resolve(answer: asyncio.Future[Reply], reply: Reply) -> None:
         answer.set_result(reply)
 
 
-async def _connect(host: str, port: int) -> Connection:
+async def connect(host: str, port: int) -> Connection:
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(CONNECT_SECONDS):
         _, connection = await loop.create_connection(Connection, host, port)

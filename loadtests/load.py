@@ -6,15 +6,19 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 
+from loadtests.arrivals import Arrived
 from loadtests.client import WARMUP_SECONDS
 from loadtests.measured import Measured
-from loadtests.processes import environment
+from loadtests.processes import child_setup, end, environment
 
 SPARE_SECONDS = 20.0
+SETTLE_SECONDS = 1.0
 WRK_TIMEOUT = "10s"
 
 # Whole requests come from files, so that bodies may hold any byte; what is measured goes out as one line of JSON.
@@ -70,6 +74,23 @@ class Own:
         return Measured(**json.loads(answer))
 
 
+class Open:
+    """Our own open loop, in a process of its own."""
+
+    name = "own open loop"
+
+    def __call__(self, address: tuple[str, int], given: Round, rate: float, *, window_seconds: float = 60.0) -> Arrived:
+        """Raises LoadFailed."""
+        told = {"host": address[0], "port": address[1], "connections": given.connections, "seconds": given.seconds}
+        told |= {"rate": rate, "spin": given.cores is not None, "window_seconds": window_seconds}
+        line = json.dumps({**told, "sizes": [len(request) for request in given.requests]}).encode() + b"\n"
+        limit = given.seconds + WARMUP_SECONDS + SPARE_SECONDS
+        command = [sys.executable, "-m", "loadtests.arrivals"]
+        found = json.loads(_run(command, given, limit, line + b"".join(given.requests)))
+        windows = tuple(Measured(**window) for window in found.pop("windows"))
+        return Arrived(**{**found, "whole": Measured(**found["whole"]), "windows": windows})
+
+
 class Wrk:
     """wrk, which costs less of its core. One thread: there is one core for it."""
 
@@ -107,6 +128,45 @@ def read_wrk(text: str) -> Measured:
         p99_ms=told["p99"] / 1000,
         errors={name: times for name, times in errors.items() if times},
     )
+
+
+@contextmanager
+def background(address: tuple[str, int], given: Round) -> Iterator[None]:
+    """Our own closed loop beside what is measured, begun before the block and ended with it."""
+    told = {"host": address[0], "port": address[1], "connections": given.connections, "seconds": given.seconds}
+    line = json.dumps({**told, "sizes": [len(request) for request in given.requests]}).encode() + b"\n"
+    # It must not take the core from the client that measures.
+    command = ["nice", "-n", "10", sys.executable, "-m", "loadtests.client"]
+    with _beside(command, given.cores, subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(line + b"".join(given.requests))
+        process.stdin.close()
+        sleep(SETTLE_SECONDS)
+        yield
+
+
+@contextmanager
+def spinner(cores: Collection[int], seconds: float) -> Iterator[None]:
+    """Keep the client's cores awake at the lowest priority, for so long at most."""
+    program = f"import os, time\nos.nice(19)\nend = time.monotonic() + {seconds}\nwhile time.monotonic() < end: pass"
+    with _beside([sys.executable, "-c", program], cores, subprocess.DEVNULL):
+        yield
+
+
+@contextmanager
+def _beside(command: Sequence[str], cores: Collection[int] | None, stdin: int) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(os.environ),
+        preexec_fn=child_setup(cores),
+    )
+    try:
+        yield process
+    finally:
+        end(process)
 
 
 def generator(folder: Path, *, own: bool = False) -> Own | Wrk:

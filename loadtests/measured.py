@@ -7,13 +7,18 @@ from math import ceil
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`requests` were answered with 200 within `seconds`; `errors` by what went wrong, the warm-up included."""
+    """`requests` were answered with 200 within `seconds`; `errors` by what went wrong, the warm-up included.
+
+    `core_micros`: what the server's processes computed for each request; 0 where nobody looked. Other programs on the
+    machine change it much less than they change the rate.
+    """
 
     requests: int
     seconds: float
     p50_ms: float
     p99_ms: float
     errors: dict[str, int] = field(default_factory=dict)
+    core_micros: float = 0.0
 
     @property
     def per_second(self) -> float:

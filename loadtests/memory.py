@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from rich.table import Table
 
 from loadtests import report
-from loadtests.bench import WrongAnswer, warm_up
+from loadtests.contest import WrongAnswer, warm_up
 from loadtests.observed import Memory, memory, workers
 from loadtests.processes import NotStarted, Server, end_with_the_run, gateway
 from loadtests.requests import Target, build

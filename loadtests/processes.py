@@ -97,7 +97,7 @@ def started(
         stderr=errors,
         env=environment(os.environ),
         start_new_session=True,
-        preexec_fn=_child_setup(cores),  # this process has no other threads
+        preexec_fn=child_setup(cores),  # this process has no other threads
     )
     try:
         yield process
@@ -131,7 +131,8 @@ def complaints(log: Path, most: int = 3) -> list[str]:
     return [line[:LINE_LETTERS] for line in found[-most:]]
 
 
-def _child_setup(cores: Collection[int] | None) -> Any:
+def child_setup(cores: Collection[int] | None) -> Any:
+    """What a child does before it becomes its program, while this process has no other threads."""
     libc, parent = ctypes.CDLL(None), os.getpid()
 
     def setup() -> None:

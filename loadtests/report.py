@@ -10,9 +10,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.bench import Compared, middle
+from loadtests.bench import Compared, Rounds, middle
 from loadtests.hotpath import Stage
-from loadtests.measured import Measured
 
 PIPE_WIDTH = 160
 MACHINE = ("processor", "system", "load", "python")
@@ -25,15 +24,19 @@ def console() -> Console:
 
 
 def loads(results: Sequence[Compared]) -> Table:
-    """A line for the reference and one for the gateway for each scenario."""
+    """A line for each server of each scenario; the first is what the others are compared with."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("scenario", "server"):
+    for name in ("scenario", "client", "server"):
         table.add_column(name)
-    for name in ("requests/s", "spread", "p50 ms", "p99 ms", "× reference", "errors"):
+    for name in ("requests/s", "spread", "p50 ms", "p99 ms", "core µs", "× rate", "× p99", "errors"):
         table.add_column(name, justify="right")
     for result in results:
-        table.add_row(*_cells(result.scenario.name, "reference", result.reference, ""))
-        table.add_row(*_cells("", "serin", result.gateway, f"{result.ratio:.2f}"), end_section=True)
+        for label in result.rounds:
+            first = label == result.yardstick
+            head = [result.scenario.name, result.regime] if first else ["", ""]
+            ratios = ["", ""] if first else [f"{result.ratio(label):.2f}", f"{result.p99_ratio(label):.2f}"]
+            table.add_row(*head, label, *_numbers(result.rounds[label]), *ratios, _errors(result.rounds[label]))
+        table.add_section()
     return table
 
 
@@ -68,18 +71,28 @@ def records(results: Sequence[Compared], found: Sequence[Stage]) -> Iterable[dic
     for result in results:
         yield {
             "scenario": msgspec.to_builtins(result.scenario),
-            "ratio": round(result.ratio, 3),
-            "reference": [asdict(measured) for measured in result.reference],
-            "serin": [asdict(measured) for measured in result.gateway],
+            "regime": result.regime,
+            "ratios": {label: round(result.ratio(label), 3) for label in result.rounds},
+            "p99_ratios": {label: round(result.p99_ratio(label), 3) for label in result.rounds},
+            "rounds": {label: [asdict(measured) for measured in rounds] for label, rounds in result.rounds.items()},
         }
     if found:
         yield {"stages": [asdict(stage) for stage in found]}
 
 
-def _cells(scenario: str, server: str, rounds: tuple[Measured, ...], ratio: str) -> list[str]:
+def _numbers(rounds: Rounds) -> list[str]:
     shown = middle(rounds)
     rates = [measured.per_second for measured in rounds]
     spread = (max(rates) - min(rates)) / 2 / median(rates) if median(rates) else 0.0
+    return [
+        f"{shown.per_second:,.0f}",
+        f"±{spread:.0%}",
+        f"{shown.p50_ms:.2f}",
+        f"{shown.p99_ms:.2f}",
+        f"{shown.core_micros:.0f}",
+    ]
+
+
+def _errors(rounds: Rounds) -> str:
     errors = sum(measured.failed for measured in rounds)
-    numbers = [f"{shown.per_second:,.0f}", f"±{spread:.0%}", f"{shown.p50_ms:.2f}", f"{shown.p99_ms:.2f}"]
-    return [scenario, server, *numbers, ratio, f"[red]{errors}[/red]" if errors else "0"]
+    return f"[red]{errors}[/red]" if errors else "0"

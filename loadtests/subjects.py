@@ -17,16 +17,18 @@ class NoSuchModel(Exception):
     """Neither a sample nor made here."""
 
 
-def prepare(model: str, folder: Path, *, name: str = "", manifest: str = "") -> None:
+def prepare(model: str, folder: Path, *, name: str = "", manifest: str = "", versions: int = 1) -> None:
     """Put the model into a model repository, if it is not there yet. Raises NoSuchModel.
 
-    `name`: what it is called there, else as here. `manifest`: the text of its model.toml, where it is made.
+    `name`: what it is called there, else as here. Of one that is made: `manifest` is the text of its model.toml, and
+    there are so many `versions`, all alike.
     """
     target = folder / (name or model)
     if target.exists():
         return
     if model in MADE:
-        save(model, target / "1" / "model.onnx")
+        for version in range(1, versions + 1):
+            save(model, target / str(version) / "model.onnx")
         if manifest:
             (target / "model.toml").write_text(manifest)
     elif (SAMPLES / model).is_dir():

@@ -15,8 +15,10 @@ from loadtests.scenario import Scenario
 SCENARIO = Scenario(name="tiny-json", sets=("short",), model="tiny", concurrency=64)
 RESULT = Compared(
     SCENARIO,
-    reference=(Measured(2750, 1.0, 20.0, 40.0),),
-    gateway=(Measured(16500, 1.0, 3.0, 6.0, {"status 503": 7}),),
+    {
+        "reference": (Measured(2750, 1.0, 20.0, 40.0, core_micros=350.2),),
+        "serin": (Measured(16500, 1.0, 3.0, 6.0, {"status 503": 7}),),
+    },
 )
 
 
@@ -28,8 +30,8 @@ def printed(table: object) -> str:
 
 def test_both_servers_have_a_line_with_rate_percentiles_ratio_and_errors() -> None:
     first, second = printed(report.loads([RESULT])).splitlines()[1:]
-    assert first.split() == ["tiny-json", "reference", "2,750", "±0%", "20.00", "40.00", "0"]
-    assert second.split() == ["serin", "16,500", "±0%", "3.00", "6.00", "6.00", "7"]
+    assert first.split() == ["tiny-json", "as", "is", "reference", "2,750", "±0%", "20.00", "40.00", "350", "0"]
+    assert second.split() == ["serin", "16,500", "±0%", "3.00", "6.00", "0", "6.00", "0.15", "7"]
 
 
 def test_a_stage_has_its_microseconds_and_its_ratio() -> None:
@@ -43,8 +45,8 @@ def test_saved_results_are_lines_that_say_what_they_were_measured_on(tmp_path: P
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(lines) == 4
     assert lines[0]["scenario"]["name"] == "tiny-json"
-    assert lines[0]["ratio"] == 6.0
-    assert lines[0]["serin"][0]["errors"] == {"status 503": 7}
+    assert lines[0]["ratios"] == {"reference": 1.0, "serin": 6.0}
+    assert lines[0]["rounds"]["serin"][0]["errors"] == {"status 503": 7}
     assert all(line["machine"] == {"cores": "2"} for line in lines)
 
 

@@ -27,7 +27,17 @@ def test_one_scenario_can_be_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [GOOD + "colour = 1\n", GOOD.replace("64", "0"), GOOD + 'encoding = "xml"\n', 'model = "tiny"\n', "not toml"],
+    [
+        GOOD + 'versus = "alone"\n',
+        GOOD + 'versus = "plain"\n',
+        GOOD + 'rollout = ["--to", "2"]\n',
+        GOOD + 'versus = "one-worker"\nbeside = ["async"]\n',
+        GOOD + "colour = 1\n",
+        GOOD.replace("64", "0"),
+        GOOD + 'encoding = "xml"\n',
+        'model = "tiny"\n',
+        "not toml",
+    ],
 )
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(BadScenario, match=r"wrong\.toml"):
@@ -39,7 +49,9 @@ def test_an_unknown_set_is_answered_with_those_there_are(tmp_path: Path) -> None
         of_set("long", folder_with(tmp_path, a=GOOD))
 
 
-@pytest.mark.parametrize("scenario", of_set("short"), ids=lambda scenario: str(scenario.name))
+@pytest.mark.parametrize(
+    "scenario", of_set("short") + of_set("long") + of_set("peers"), ids=lambda scenario: str(scenario.name)
+)
 def test_the_scenarios_of_this_checkout_name_models_that_exist(scenario: object) -> None:
     model = getattr(scenario, "model")  # noqa: B009
     assert model in MADE or (SAMPLES / model).is_dir()
