@@ -178,15 +178,19 @@ class CommandLink:
 
     async def load(self, model: str, version: int | None = None) -> Document:
         """Like `AdminClient.load`."""
-        return await self._post(f"{API}{_target(model, version)}/load")
+        return await self._call("POST", f"{API}{_target(model, version)}/load")
 
     async def unload(self, model: str, version: int | None = None) -> Document:
         """Like `AdminClient.unload`."""
-        return await self._post(f"{API}{_target(model, version)}/unload")
+        return await self._call("POST", f"{API}{_target(model, version)}/unload")
 
-    async def _post(self, path: str) -> Document:
+    async def models(self) -> Document:
+        """Like `AdminClient.models`."""
+        return await self._call("GET", f"{API}/models")
+
+    async def _call(self, method: str, path: str) -> Document:
         try:
-            response = await self._http.post(path, headers=self._headers, timeout=TIMEOUT_SECONDS)
+            response = await self._http.request(method, path, headers=self._headers, timeout=TIMEOUT_SECONDS)
         except httpx.HTTPError as error:
             raise Unavailable("the controller does not answer", retry_after_seconds=1) from error
         if response.is_error:

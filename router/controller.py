@@ -13,7 +13,7 @@ from router.bell import Bell
 from router.commands import Load, RestoreRoute, RouteCommand, Unload, decide
 from router.errors import DeadlineExceeded, FailedPrecondition, SerinError, Unavailable
 from router.fleet import Fleet
-from router.obstacles import is_held, of_load, of_route, of_version, versions_to_load
+from router.obstacles import is_examined, is_held, of_load, of_route, of_version, versions_to_load
 from router.quarantine import CrashPolicy, crash_of, record_death
 from router.readiness import Answer, Readiness, Sight
 from router.reports import (
@@ -138,12 +138,12 @@ class Controller:
     async def load(self, command: Load, who: Who) -> Applied:
         """Brings a version (or all of a model) into memory and waits until every live worker has it.
 
-        A version that is not known yet is looked for first. Raises FailedPrecondition with the reason when it cannot
-        be loaded; the others of the model stay loaded.
+        Looks first for what is not known yet. Raises FailedPrecondition with the reason; what is loaded stays so.
         """
         rescan = self.rescan()
         await self.bell.until(lambda: of_load(command, self.sight(), rescan) is None, self.settings.limits.look_seconds)
         await self.write(lambda sight: decide(command, sight, who))
+        await self.bell.until(lambda: is_examined(command, self.sight(), rescan), self.settings.limits.load_seconds)
         versions = versions_to_load(command, self.sight())
         if not versions:
             raise FailedPrecondition(f"no version of {command.model} can be loaded; `serin models show` says why")

@@ -23,6 +23,7 @@ from router.layout import ASSIGNED, OUTCOME, REJECTED, RESTARTS, WORKER, How, Ou
 from router.metrics import METRICS, VARIANT_LABELS, Labels, Sample, label_text
 from router.mirrors import DIFFERENCE_EDGES, MIRROR, counts_of
 from router.rewards import BAD, FEEDBACK, GOOD, ISSUED, REFUSALS, REFUSED, REFUSED_FEEDBACK
+from router.runs import runs_of
 from router.tally import BlockCopy, Reader, by_epoch, labels_of, total
 from router.telemetry import PHASES, STATES, WatchedFamily, watched_of
 
@@ -108,6 +109,9 @@ class Exposition(Collector):
         for copy in copies:
             if copy.spec.kind == telemetry.VERSION:
                 _add_gauges(sums, copy)
+        for (model, version), runs in runs_of(copies).items():
+            _add_used(sums, "serin_runs_total", (model, str(version)), runs.executions)
+            _add_used(sums, "serin_run_rows_total", (model, str(version)), runs.rows)
         _add_extra(sums, extra)
         _add_shares(sums, extra.weights, copies)
         yield from _families(sums)

@@ -45,6 +45,13 @@ METRICS = (
         "serin_request_phase_duration_seconds", "histogram", "Time in decode, queue, compute and encode, of requests"
         " that ran.", (*_VARIANT, "phase"),
     ),
+    MetricName(
+        "serin_runs_total", "counter", "Runs of a version for requests; a batch is one.", ("model", "version"),
+    ),
+    MetricName(
+        "serin_run_rows_total", "counter", "Rows in those runs; a request of a model without a batch dimension is one.",
+        ("model", "version"),
+    ),
     MetricName("serin_requests_in_flight", "gauge", "Requests assigned and not yet done.", ("model", "version")),
     MetricName("serin_queued_requests", "gauge", "Requests waiting for a place to run.", ("model", "version")),
     MetricName("serin_predictions_total", "counter", "Rows by predicted class.", (*_VARIANT, "output", "class")),

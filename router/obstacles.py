@@ -3,9 +3,10 @@
 from router.commands import Load, RouteCommand, Unload, decide, proposed, versions_to_check
 from router.errors import NotFound
 from router.readiness import Answer, Readiness, Sight, readiness
-from router.reports import VersionState
+from router.reports import InventoryModel, VersionState
 from router.state import Who
 
+_MOVING = (VersionState.UNKNOWN, VersionState.LOADING)
 _HELD = (VersionState.READY, VersionState.UNLOADING)
 
 
@@ -53,6 +54,15 @@ def versions_to_load(command: Load, sight: Sight) -> tuple[int, ...]:
     found = sight.inventory.models.get(command.model)
     wanted = sight.state.table.wanted.get(command.model, {})
     return tuple(version for version in wanted if found is None or version in found.versions)
+
+
+def is_examined(command: Load, sight: Sight, rescan: int) -> bool:
+    """Whether the inventory has settled what can be loaded: files that lie there since a moment ago are not known to
+    the last scan as they are now, so where nothing can be loaded yet, rescan number `rescan` has a say too."""
+    found = sight.inventory.models.get(command.model, InventoryModel())
+    meant = found.versions if command.version is None else {command.version} & found.versions.keys()
+    moving = any(found.versions[version].wanted and found.versions[version].state in _MOVING for version in meant)
+    return not moving and (bool(versions_to_load(command, sight)) or sight.inventory.sequence >= rescan)
 
 
 def is_held(command: Unload, sight: Sight) -> bool:

@@ -44,6 +44,9 @@ PHASE_EDGES_US = (2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 20_000, 100_000
 # Families of a variant's block, beside ASSIGNED and OUTCOME. `first` gets one cell a watched family from each request
 # (its first row: what evidence counts); `more` gets the other rows of requests that carry several.
 LATENCY, TIME_NS, FIRST, MORE = "latency", "time_ns", "first", "more"
+FAILED_NS = "failed_ns"
+"""The part of TIME_NS that was spent on requests which got no answer from the model."""
+
 VARIANT, VERSION = "variant", "version"
 SERVED = "served"
 """What a variant answered in the place of another: the same families as a variant's, and never part of its own."""
@@ -211,6 +214,7 @@ def variant_spec(name: SeriesName, watched: Sequence[WatchedFamily]) -> BlockSpe
     labels = {"model": name.model, "version": str(name.version), "variant": name.variant, "assignment": assignment}
     families = [(FIRST, cells), (MORE, cells), (ASSIGNED, HOW_CELLS), (OUTCOME, OUTCOME_CELLS)]
     families += [(LATENCY, len(LATENCY_EDGES_US) + 1), (TIME_NS, 1 + len(PHASES))]
+    families += [(FAILED_NS, 1 + len(PHASES))]
     families += [(phase, len(PHASE_EDGES_US) + 1) for phase in PHASES]
     meta = {"watched": [[family.output, family.kind, family.labels, family.edges] for family in watched]}
     return BlockSpec(VARIANT, labels, tuple(families), epochs=not name.direct, meta=meta)
@@ -248,6 +252,7 @@ def _bind(block: Block) -> VariantSeries:
     all times below 65 ms; slower requests can afford a search."""
     first, assigned, outcomes = block.family(FIRST), block.family(ASSIGNED), block.family(OUTCOME)
     latency, times, extra = block.family(LATENCY), block.family(TIME_NS), block.family(MORE)
+    failed, nonfinite = block.family(FAILED_NS), int(Outcome.NONFINITE)
     decodes, queues, computes, encodes = (block.family(phase) for phase in PHASES)
     latency_at, phase_at, last_timed = _LATENCY_AT, _PHASE_AT, int(Outcome.CANCELLED)
 
@@ -277,6 +282,9 @@ def _bind(block: Block) -> VariantSeries:
         times[3] += compute
         encodes[e] += 1
         times[4] += encode
+        if outcome and outcome != nonfinite:
+            for place, nanos in enumerate((total_ns, *phases)):
+                failed[place] += nanos
         for cell in cells:
             first[cell] += 1
 

@@ -4,7 +4,15 @@ from dataclasses import dataclass
 
 from service.protocol.tensors import TensorSpec
 
-EXTENSIONS = ("binary_tensor_data",)
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "model_repository(versions)",
+    "schedule_policy",
+    "statistics",
+)
 PLATFORM = "onnx_onnxv1"
 
 

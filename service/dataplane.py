@@ -17,8 +17,10 @@ from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call, Tap
 from service.feedback import Feedback
 from service.guards import Guards
 from service.protocol.check import bind
-from service.protocol.messages import InferRequest, InferResponse, OutputTensor
+from service.protocol.classification import classified
+from service.protocol.messages import InferRequest, InferResponse, OutputTensor, RequestedOutput
 from service.protocol.tensors import Array
+from service.runtime.company import has_free_rows
 from service.runtime.engine import Engine, Loaded
 
 __all__ = ["OFF_LOOP_BYTES", "OUTCOME_OF_KIND", "Assignment", "BoundRoute", "Call", "Dataplane"]
@@ -133,6 +135,8 @@ class Dataplane:
         if more:
             assignment.series.more(more)
         tensors = [OutputTensor(name, loaded.datatypes[name], outputs[name]) for name in names]
+        if request.outputs is not None and any(output.classification for output in request.outputs):
+            tensors = await asyncio.to_thread(classes, tensors, request.outputs, loaded)
         return InferResponse(assignment.model, str(assignment.version), tensors, request.id)
 
     def _tap(self, assignment: Assignment, call: Call, request: InferRequest, feeds: Mapping[str, Array]) -> None:
@@ -240,6 +244,18 @@ class Dataplane:
             reasons = "; ".join(f"version {version}: {reason}" for version, reason in sorted(broken.items())[:5])
             return Unavailable(f"{model} has no version that can be served ({reasons})")
         return NotFound(f"there is no model {model[:64]!a}; GET /v2/models lists those there are")
+
+
+def classes(tensors: Sequence[OutputTensor], wanted: Sequence[RequestedOutput], loaded: Loaded) -> list[OutputTensor]:
+    """The outputs with classes in the place of those that are wanted so; `wanted` are their names in order."""
+    found = []
+    for tensor, output in zip(tensors, wanted, strict=True):
+        if output.classification:
+            labels = loaded.manifest.class_labels(tensor.name)
+            array = classified(tensor.array, output.classification, has_free_rows(loaded.signature), labels)
+            tensor = OutputTensor(tensor.name, "BYTES", array)
+        found.append(tensor)
+    return found
 
 
 async def run(

@@ -7,6 +7,8 @@ from service.about import About
 from service.dataplane import Dataplane
 from service.feedback import Feedback
 from service.http.v2 import V2, Bounds
+from service.shelf import Shelf
+from service.statistics import Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,4 +20,6 @@ class Front:
     bounds: Bounds
     rejected: Callable[[str], None]
     about: About
+    statistics: Statistics
+    shelf: Shelf
     feedback: Feedback | None = None

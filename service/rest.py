@@ -31,6 +31,7 @@ from service.http.documents import (
 from service.http.feedback import add_feedback
 from service.http.status import error_body, error_headers
 from service.http.v2 import V2, request_id_of
+from service.triton import add_triton
 
 ModelName = Annotated[str, Path(description="the model's directory in the repository")]
 Version = Annotated[str, Path(description="a version number, or an alias such as `stable`")]
@@ -100,6 +101,7 @@ def create_rest(front: Front, metrics: Metrics) -> ASGIApp:
     )
     _add_errors(app)
     _add_health(app, dataplane, about)
+    add_triton(app, front)
     _add_models(app, dataplane)
     _add_infer(app, v2)
     add_feedback(app, front.feedback)

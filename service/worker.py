@@ -12,7 +12,7 @@ from time import monotonic_ns
 
 import httpx
 
-from router.client import Follower, Identity
+from router.client import CommandLink, Follower, Identity
 from router.counters import Segment
 from router.errors import ResourceExhausted
 from router.exposition import Build, Exposition, Extra, RouteWeight, render
@@ -20,7 +20,8 @@ from router.exposures import DIRECTORY as EXPOSURES
 from router.exposures import exposure_uses
 from router.pairs import pairs_path
 from router.routes import RouteTable
-from router.telemetry import Recorder, VersionGauges
+from router.runs import run_counter
+from router.telemetry import Recorder
 from service import logs
 from service.about import About
 from service.cache import newest_table, write_table
@@ -29,6 +30,7 @@ from service.faults import Faults
 from service.feedback import Feedback, class_labels, unsigned
 from service.feedback import Options as FeedbackOptions
 from service.front import Front
+from service.gauges import Gauges
 from service.guards import Guarding, Means, words
 from service.http.v2 import V2, Bounds
 from service.keeping import PairKeeper
@@ -45,9 +47,15 @@ from service.runtime.session import RUNTIME_VERSION, Session, SessionOptions
 from service.sampling import Sampler
 from service.settings import Settings
 from service.shadow import Shadow
+from service.shelf import Shelf
+from service.sockets import is_loopback
+from service.statistics import Statistics
 
 ALONE_SECONDS = 2.0
 """How long a starting worker waits for the controller before it serves its cached table (rulings 7)."""
+
+PUBLIC_ACTOR = "public port"
+"""Who loads and unloads there, in the history."""
 
 LAST_LOOK_SECONDS = 1.0
 LOOK_SECONDS = 0.02
@@ -94,7 +102,11 @@ class Worker:
         self.pool = pool = Pool(max(2, settings.concurrency * 2), segment)
         self._stack.callback(pool.close)
         self.engine = Engine(
-            self._loader(), pool, self._states_changed, unload_wait_seconds=settings.unload_wait_seconds
+            self._loader(),
+            pool,
+            self._states_changed,
+            unload_wait_seconds=settings.unload_wait_seconds,
+            counters=partial(run_counter, segment),
         )
         self._stack.push_async_callback(self.engine.close)
         sampler = Sampler(self.recorder, self._place.slot, settings.workers)
@@ -105,7 +117,9 @@ class Worker:
         bounds, rejected = _bounds(settings), self.recorder.worker().rejected
         self.v2 = V2(self.dataplane, bounds, rejected)
         about = About("serin", package_version("serin"))
-        self.front = Front(self.dataplane, self.v2, bounds, rejected, about, feedback)
+        statistics = Statistics(settings.state / "counters", self.dataplane, self._place.now)
+        shelf = Shelf(CommandLink(self._http, PUBLIC_ACTOR), self.dataplane, is_loopback(settings.host))
+        self.front = Front(self.dataplane, self.v2, bounds, rejected, about, statistics, shelf, feedback)
         self.app = create_rest(self.front, self._metrics())
         await self._begin_to_follow()
 
@@ -129,7 +143,7 @@ class Worker:
 
     async def _connect(self) -> None:
         http = httpx.AsyncClient(base_url=self._place.controller, transport=self._transport, trust_env=False)
-        await self._stack.enter_async_context(http)
+        self._http = await self._stack.enter_async_context(http)
         place = self._place
         identity = Identity(place.slot, place.instance, os.getpid())
         self.follower = Follower(http, place.token, identity, lambda: self.engine.states(), self._on_trouble)
@@ -255,28 +269,6 @@ class Worker:
         return Extra(build, weights, table.revision, exposure_uses(self.settings.state / EXPOSURES, limits))
 
 
-class Gauges:
-    """What is so now of each version, in the counters."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self._gauges: dict[tuple[str, int], VersionGauges] = {}
-
-    def show(self, engine: Engine) -> None:
-        """Take over the states of all versions; those that are gone from memory are absent."""
-        states = {
-            (model, number): held for model, versions in engine.states().items() for number, held in versions.items()
-        }
-        for key in states.keys() - self._gauges.keys():
-            self._gauges[key] = self._recorder.version(*key)
-        for key, gauges in self._gauges.items():
-            held = states.get(key)
-            gauges.state("ABSENT" if held is None else held.state.value)
-            loaded = engine.peek(*key)
-            if loaded is not None:
-                loaded.executor.on_queue = gauges.queued
-
-
 async def wait_at_most(event: asyncio.Event, seconds: float) -> None:
     """Until the event, or so long."""
     try:
@@ -292,14 +284,8 @@ async def _cancelled(task: "asyncio.Task[None]") -> None:
 
 def _bounds(settings: Settings) -> Bounds:
     limits = Limits(max_body_bytes=settings.max_body_bytes, max_decompressed_bytes=settings.max_body_bytes)
-    return Bounds(
-        limits,
-        settings.request_timeout_seconds,
-        settings.body_read_timeout_seconds,
-        settings.max_in_flight,
-        settings.max_header_bytes,
-        settings.keep_alive_seconds,
-    )
+    seconds = settings.request_timeout_seconds, settings.body_read_timeout_seconds
+    return Bounds(limits, *seconds, settings.max_in_flight, settings.max_header_bytes, settings.keep_alive_seconds)
 
 
 def package_version(name: str) -> str:

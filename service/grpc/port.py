@@ -1,7 +1,7 @@
 """The gRPC port of one worker: a server on a port that all workers share, and its end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import grpc
@@ -15,6 +15,7 @@ from service.grpc.answers import Context, Unary, answering
 from service.grpc.health import HEALTH, Health, Reflection
 from service.grpc.inference import Inference
 from service.grpc.models import Models
+from service.grpc.triton import Triton
 from service.http.v2 import Bounds
 from service.pb.descriptors import SERIALIZED
 from service.pb.messages import MESSAGES, SERVICE
@@ -33,7 +34,8 @@ LEAST_PING_MS = 10_000
 def port_of(front: Front) -> "GrpcPort":
     """The gRPC port of a worker. Call it on its event loop."""
     inference = Inference(front.dataplane, front.v2, front.bounds, front.rejected)
-    return GrpcPort(inference, Models(front.dataplane, front.about), front.bounds)
+    calls = {**Models(front.dataplane, front.about).calls(), **Triton(front).calls()}
+    return GrpcPort(inference, calls, front.bounds)
 
 
 SHARED_MEMORY = [
@@ -45,14 +47,14 @@ SHARED_MEMORY = [
 class GrpcPort:
     """Serves inference, health and reflection. `listen` once; `close` ends what is left within its limit."""
 
-    def __init__(self, inference: Inference, models: Models, bounds: Bounds) -> None:
+    def __init__(self, inference: Inference, calls: Mapping[str, Unary], bounds: Bounds) -> None:
         self._inference = inference
         self._closing = asyncio.Event()
         self._health = Health(inference.not_ready_reason, self._closing)
         self._server = grpc.aio.server(
             options=_arguments(bounds), maximum_concurrent_rpcs=bounds.max_in_flight + SPARE_CALLS
         )
-        self._server.add_generic_rpc_handlers((self._service(models), self._health_service()))
+        self._server.add_generic_rpc_handlers((self._service(calls), self._health_service()))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
             Reflection(_described(), self._closing), self._server
         )
@@ -72,10 +74,8 @@ class GrpcPort:
         self._closing.set()
         await stopping
 
-    def _service(self, models: Models) -> Any:
-        handlers: dict[str, Any] = {
-            name: _unary(method, MESSAGES[f"{name}Request"]) for name, method in models.calls().items()
-        }
+    def _service(self, calls: Mapping[str, Unary]) -> Any:
+        handlers: dict[str, Any] = {name: _unary(method, MESSAGES[f"{name}Request"]) for name, method in calls.items()}
         handlers |= {name: _unary(_no_shared_memory, None) for name in SHARED_MEMORY}
         handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(self._inference.infer, None, _written)
         handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream, None, _written)

@@ -7,7 +7,7 @@ import numpy as np
 
 from service.protocol import json_data
 from service.protocol.binary import unpack
-from service.protocol.errors import BadRequest, Unimplemented, quoted
+from service.protocol.errors import BadRequest, quoted
 from service.protocol.messages import InferRequest, InputTensor
 from service.protocol.tensors import DATATYPES, Array, Signature, TensorSpec, elements
 
@@ -55,8 +55,12 @@ def _check_outputs(request: InferRequest, signature: Signature) -> None:
         if output.name not in signature.output_names:
             names = _names(spec.name for spec in signature.outputs)
             raise BadRequest(f"the model has no output {quoted(output.name)}; it has {names}")
-        if output.classification:
-            raise Unimplemented(f"output {quoted(output.name)}: the classification extension is not offered")
+        if output.classification and (output.classification < 0 or _datatype(signature, output.name) == "BYTES"):
+            raise BadRequest(f"output {quoted(output.name)}: classes are a positive number of the numbers in an output")
+
+
+def _datatype(signature: Signature, output: str) -> str:
+    return next(spec.datatype for spec in signature.outputs if spec.name == output)
 
 
 def _bind_raw(body: memoryview, signature: Signature) -> dict[str, Array]:

@@ -26,7 +26,8 @@ class InputTensor(msgspec.Struct, frozen=True):
 
 
 class RequestedOutput(msgspec.Struct, frozen=True):
-    """One output that the client asks for. `binary` None: as the request says. `classification` is reserved."""
+    """One output that the client asks for. `binary` None: as the request says. `classification`: how many classes
+    are wanted in place of the numbers."""
 
     name: str
     binary: bool | None = None

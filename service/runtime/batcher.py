@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 
 from router.errors import Cancelled, DeadlineExceeded
-from service.runtime.executor import Executor, Interrupted
+from service.runtime.executor import Executor, Interrupted, run_noted
 from service.runtime.jobs import Job
 from service.runtime.profile import element_count
 from service.runtime.seats import Apart, Feeds, Names, Outcome, Ran, Seat, run_together, sharing
@@ -234,7 +234,7 @@ class _Together(Job[list[Outcome]]):
     def __init__(self, seats: Sequence[Seat], executor: Executor) -> None:
         model = executor.runnable
         super().__init__(
-            lambda switch: run_together(seats, lambda feeds, names: model.run(feeds, names, switch)),
+            lambda switch: run_together(seats, lambda feeds, names: run_noted(self, model, feeds, names, switch)),
             model.switch(),
         )
         self.body_hash = seats[0].body_hash

@@ -8,17 +8,41 @@ from contextlib import suppress
 from router.errors import NotFound, SerinError, Unavailable
 from router.reports import States, VersionState, WorkerVersion
 from router.routes import Wanted
+from router.runs import RunCounter
 from service.protocol.tensors import Signature
 from service.runtime.batcher import Batcher, BatchLimits
-from service.runtime.executor import Executor
+from service.runtime.company import has_free_rows
+from service.runtime.executor import Executor, OnRun
 from service.runtime.loading import Loader, Parts, reason_of
 from service.runtime.manifest import Manifest
 from service.runtime.pool import LOAD_SLOT, LOAD_THREADS, Pool
+from service.runtime.seats import Feeds
 from service.runtime.session import Session
 from service.watch import Watch
 
 Key = tuple[str, int]
+Counters = Callable[[str, int], RunCounter]
+"""Where to count the runs of (model, version). May raise ResourceExhausted."""
+
 log = logging.getLogger("engine")
+
+
+def uncounted(model: str, version: int) -> RunCounter:
+    """For programs that do not count runs."""
+    return lambda rows, nanos, begun_ns: None
+
+
+def by_rows(count: RunCounter, batched: bool) -> OnRun:
+    """Counts a run by its rows: the length of any input where there is a batch dimension, else 1."""
+    if not batched:
+        return lambda feeds, nanos, begun_ns: count(1, nanos, begun_ns)
+
+    def ran(feeds: Feeds, nanos: int, begun_ns: int) -> None:
+        for array in feeds.values():
+            count(len(array), nanos, begun_ns)
+            return
+
+    return ran
 
 
 class Loaded:
@@ -68,12 +92,19 @@ class Engine:
     """Made and used on one event loop; `close` it there. `on_change` is called there after any change of `states`."""
 
     def __init__(
-        self, loader: Loader, pool: Pool, on_change: Callable[[], None], *, unload_wait_seconds: float = 30.0
+        self,
+        loader: Loader,
+        pool: Pool,
+        on_change: Callable[[], None],
+        *,
+        unload_wait_seconds: float = 30.0,
+        counters: Counters = uncounted,
     ) -> None:
         self._loader = loader
         self._pool = pool
         self._on_change = on_change
         self._unload_wait_seconds = unload_wait_seconds
+        self._counters = counters
         self._load_pool = Pool(LOAD_THREADS, pool.marks, first_slot=LOAD_SLOT)
         self._records: dict[Key, _Record] = {}
         self._ready: dict[Key, Loaded] = {}
@@ -173,6 +204,7 @@ class Engine:
             self._change(record, VersionState.LOADING, "", goal.digest)
         try:
             token = self._pool.marks.version_token(*key, goal.digest)
+            count = self._counters(*key)
             parts = await self._parts(key, goal, token)
         except Exception as error:
             if not isinstance(error, SerinError):
@@ -184,6 +216,7 @@ class Engine:
         limits = self._loader.limits_of(parts.manifest.execution)
         executor = Executor(parts.runnable, self._pool, limits, parts.profile, token)
         executor.suspect(key in self._suspects)
+        executor.on_run = by_rows(count, has_free_rows(parts.session.signature))
         loaded = Loaded(key, goal.digest, parts, executor)
         if parts.profile.batch_rows > 1:
             wait = parts.manifest.execution.max_wait_seconds

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Protocol
+from typing import Any, Protocol
 
 from router.errors import Cancelled, DeadlineExceeded, ResourceExhausted
 from service.protocol.tensors import Array
@@ -27,6 +27,10 @@ LEAST_RETRY_SECONDS = 0.1
 MOST_RETRY_SECONDS = 30.0
 
 Names = Sequence[str] | None
+
+
+OnRun = Callable[[Feeds, int, int], None]
+"""Takes what was run, how long it took in nanoseconds, and when it began (`perf_counter_ns`)."""
 
 
 class Interrupted(Cancelled):
@@ -55,7 +59,7 @@ class Executor:
 
     `inlines(feeds)` says which of the two ways a request goes: `run_inline` (at once, blocking) or `await run`.
     `token` names the version in crash slots; `runnable` is for threads beside the pool's. `in_flight` and `queued`
-    count requests in threads; `on_queue` hears of every change of `queued`.
+    count requests in threads; `on_queue` hears of every change of `queued`, `on_run` of every run that answered.
     """
 
     def __init__(self, model: Runnable, pool: Pool, limits: Limits, profile: Profile, token: int = 0) -> None:
@@ -68,6 +72,7 @@ class Executor:
         self.in_flight = 0
         self.queued = 0
         self.on_queue: Callable[[int], None] = _nobody_asks
+        self.on_run: OnRun = _nobody_counts
         self.mean_ns = float(profile.run_ns)
         self.runnable = model
         self._run = model.run
@@ -129,6 +134,7 @@ class Executor:
             cost = perf_counter_ns() - begun
             if cost > SLOW_INLINE_NS:
                 self._leave_loop()
+        self.on_run(feeds, cost, begun)
         return outputs, 0, cost, True
 
     async def run_anyhow(self, feeds: Feeds, names: Names, deadline_ns: int, body_hash: int = 0) -> Ran:
@@ -151,7 +157,7 @@ class Executor:
             raise DeadlineExceeded("the deadline was over before the request could run")
         turn = await self.take_turn(deadline_ns)
         model = self.runnable
-        job = Job(lambda switch: model.run(feeds, names, switch), model.switch())
+        job: Job[list[Array]] = Job(lambda switch: run_noted(job, model, feeds, names, switch), model.switch())
         job.body_hash = body_hash
         future = self.submit(job, turn)
         outputs, begun, ended = await self._result(future, job, deadline_ns)
@@ -211,6 +217,8 @@ class Executor:
     def _ended(self, future: "asyncio.Future[Timed[Result]]", turn: Turn, job: Job[Result]) -> None:
         self.in_flight -= 1
         turn.give_back()
+        for run in job.runs:
+            self.on_run(*run)
         if not future.cancelled() and future.exception() is None:
             _, begun, ended = future.result()
             self.mean_ns += 0.1 * (ended - begun - self.mean_ns)
@@ -250,6 +258,18 @@ class Executor:
     def _retry_after(self, runs: float) -> float:
         seconds = (runs + 1) * self.mean_ns / 1e9 / self.limits.max_concurrency
         return min(MOST_RETRY_SECONDS, max(LEAST_RETRY_SECONDS, seconds))
+
+
+def run_noted(job: "Job[Any]", model: Runnable, feeds: Feeds, names: Names, switch: Switch) -> list[Array]:
+    """Run in the thread of a job, which keeps in mind what was run."""
+    begun = perf_counter_ns()
+    outputs = model.run(feeds, names, switch)
+    job.runs.append((feeds, perf_counter_ns() - begun, begun))
+    return outputs
+
+
+def _nobody_counts(feeds: Feeds, nanos: int, begun_ns: int) -> None:
+    return
 
 
 def _nobody_asks(queued: int) -> None:

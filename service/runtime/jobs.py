@@ -7,6 +7,7 @@ from typing import Generic, Literal, TypeVar
 
 from router.errors import Cancelled, DeadlineExceeded
 from service.runtime.pool import Pool
+from service.runtime.seats import Feeds
 from service.runtime.watchdog import Switch
 
 Result = TypeVar("Result")
@@ -53,7 +54,8 @@ class Turn:
 
 class Job(Generic[Result]):
     """One run in a thread of the pool; `work` is called there with the switch that `abandon` throws. `cpu_ns`: what
-    it took of the thread's own time, which knows nothing of what else the machine did."""
+    it took of the thread's own time, which knows nothing of what else the machine did. `runs`: what was run in it, how
+    long each took and when it began; the loop counts them when the job has ended."""
 
     def __init__(self, work: Callable[[Switch], Result], switch: Switch) -> None:
         self._work = work
@@ -63,6 +65,7 @@ class Job(Generic[Result]):
         self.token = 0
         self.body_hash = 0
         self.cpu_ns = 0
+        self.runs: list[tuple[Feeds, int, int]] = []
 
     def abandon(self) -> None:
         """Nobody waits any more: do not begin, or stop at the next operator."""

@@ -181,6 +181,11 @@ class Manifest(_Part):
         """How outputs were distributed when the model was trained, by output."""
         return {name: facts.counts for name, facts in self.reference.items() if facts.counts}
 
+    def class_labels(self, output: str) -> tuple[str, ...]:
+        """The names of an output's classes, in order; none where the file gives none, or it is a plain number."""
+        facts = self.outputs.get(output, OutputFacts())
+        return facts.labels or self._labels_of(facts.kind or "class")
+
     def strangers(self, inputs: set[str], outputs: set[str]) -> list[str]:
         """Keys that speak of inputs or outputs that a version does not have: worth a note, not a refusal."""
         lost = [f"features.{name}" for name, facts in self.features.items() if facts.input not in inputs]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from router.errors import FailedPrecondition, InvalidArgument
-from service.runtime.repository import MODEL_FILE, MODEL_NAME, VERSION_NAME
+from service.runtime.repository import MODEL_FILE, MODEL_NAME, RESERVED, VERSION_NAME
 
 INCOMING = ".incoming-"
 ATTEMPTS = 100
@@ -22,6 +22,8 @@ def publish(source: Path, models_dir: Path, name: str) -> int:
     """
     if not MODEL_NAME.fullmatch(name):
         raise InvalidArgument(f"{name!r} is not a model name: letters, digits, '_', and, not first, '.' and '-'")
+    if name in RESERVED:
+        raise InvalidArgument(f"{name!r} is not a model name here: {RESERVED[name]}")
     _check_source(source)
     model_dir = models_dir / name
     try:

@@ -14,6 +14,7 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+RESERVED = {"stats": "the name is taken by the statistics of all models (/v2/models/stats); take another"}
 VERSION_NAME = re.compile(r"[1-9][0-9]{0,17}")
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "model.toml"
@@ -144,6 +145,8 @@ def read_beside(models_dir: str | Path, model: str, name: str) -> bytes | None:
 
 
 def _scan_model(root: str, entry: os.DirEntry[str]) -> ModelFiles | None:
+    if entry.name in RESERVED:
+        return ModelFiles(entry.path, "", refusal=RESERVED[entry.name])
     if entry.is_symlink() and _leaves(entry.path, root):
         return ModelFiles(entry.path, "", refusal="is a symbolic link out of the model repository")
     try:

@@ -108,26 +108,16 @@ def test_metadata_of_what_is_not_there_is_404(client: Any, model: str, version: 
     assert refused(error)[0] == "404"
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda client: client.get_model_config("digits"),
-        lambda client: client.get_inference_statistics("digits"),
-        lambda client: client.get_model_repository_index(),
-        lambda client: client.load_model("digits"),
-        lambda client: client.unload_model("digits"),
-        lambda client: client.get_trace_settings(),
-        lambda client: client.get_log_settings(),
-        lambda client: client.get_system_shared_memory_status(),
-    ],
-    ids=["config", "statistics", "index", "load", "unload", "trace", "log", "shared memory"],
-)
-def test_an_extension_that_is_not_announced_is_refused_in_words(client: Any, call: Any) -> None:
-    with pytest.raises(InferenceServerException) as error:
-        call(client)
-    status, message = refused(error)
-    assert status in ("404", "405", "501")
-    assert "exception occurred in the client" not in message
+def test_shared_memory_is_refused_in_words(client: Any) -> None:
+    for call in (
+        client.get_system_shared_memory_status,
+        client.get_cuda_shared_memory_status,
+        client.unregister_system_shared_memory,
+        lambda: client.register_system_shared_memory("mine", "/mine", 8),
+    ):
+        with pytest.raises(InferenceServerException, match="shared memory extension is not offered") as error:
+            call()
+        assert refused(error)[0] == "501"
 
 
 # ---- data in both encodings ----
@@ -377,12 +367,6 @@ def test_an_output_that_the_model_does_not_have_is_refused(client: Any) -> None:
     with pytest.raises(InferenceServerException, match="no output 'z'; it has 'y'") as error:
         client.infer("row", [given(ROW, "FP32")], outputs=[triton.InferRequestedOutput("z")])
     assert refused(error)[0] == "400"
-
-
-def test_classification_is_refused_in_words(client: Any) -> None:
-    with pytest.raises(InferenceServerException, match="classification extension is not offered") as error:
-        client.infer("row", [given(ROW, "FP32")], outputs=[triton.InferRequestedOutput("y", class_count=2)])
-    assert refused(error)[0] == "501"
 
 
 def test_a_requested_output_in_shared_memory_is_refused(client: Any) -> None:

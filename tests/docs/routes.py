@@ -28,7 +28,7 @@ class _NoInference:
 def public() -> list[Operation]:
     """The routes of the public port, in the order of the document."""
     unused: Any = None
-    front = Front(unused, cast(Any, _NoInference()), unused, unused, About("serin", "0"))
+    front = Front(unused, cast(Any, _NoInference()), unused, unused, About("serin", "0"), unused, unused)
     return _operations(create_rest(front, unused), "/openapi.json")
 
 

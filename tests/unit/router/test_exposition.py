@@ -14,6 +14,7 @@ from router.inputs import Feature, input_series
 from router.metrics import METRICS, Sample
 from router.mirrors import MirrorName, OutputDifference, mirror_series
 from router.rewards import REFUSALS, REFUSED, refused_spec, serving_series
+from router.runs import run_counter
 from router.telemetry import How, Outcome, Recorder, SeriesName, WatchedFamily
 from router.tokens import Given
 
@@ -236,6 +237,7 @@ def test_every_series_is_in_the_table_with_its_labels(gateway):
     gateway.mirrored()
     gateway.sampled()
     gateway.judged()
+    run_counter(gateway.worker().segment, "digits", 2)(4, 1000, 1)
     told = [metric for metric in METRICS if metric.name.startswith(FROM_THE_CONTROLLER)]
     samples = tuple(Sample(metric.name, tuple(map(str, range(len(metric.labels)))), 1) for metric in told)
     gateway.extra = replace(gateway.extra, exposures=(ExposureUse("digits", "requests", 3, 10),), samples=samples)
@@ -247,6 +249,13 @@ def test_every_series_is_in_the_table_with_its_labels(gateway):
         for sample in family.samples:
             assert set(sample.labels) - {"le"} == set(metric.labels)
     assert {family.name for family in families} == set(table)
+
+
+def test_runs_and_their_rows_of_all_workers_add_up(gateway):
+    for slot in (0, 1):
+        run_counter(gateway.worker(slot).segment, "digits", 2)(4, 1000, 1)
+    assert gateway.value("serin_runs_total", model="digits", version="2") == 2
+    assert gateway.value("serin_run_rows_total", model="digits", version="2") == 8
 
 
 def test_sampled_inputs_of_all_workers_add_up(gateway):

@@ -8,7 +8,7 @@ import pytest
 
 from service.protocol.check import bind
 from service.protocol.codec import decode
-from service.protocol.errors import BadRequest, Unimplemented
+from service.protocol.errors import BadRequest
 from service.protocol.messages import InferRequest, InputTensor
 from service.protocol.tensors import Signature, TensorSpec
 
@@ -78,10 +78,17 @@ def test_many_names_are_not_all_told() -> None:
     assert len(caught.value.message) < 300
 
 
-def test_classification_is_not_offered() -> None:
-    outputs = [{"name": "label", "parameters": {"classification": 2}}]
-    with pytest.raises(Unimplemented, match="output 'label'"):
-        bind(request(PIXELS, SCALE, outputs=outputs), MODEL)
+@pytest.mark.parametrize("classes", [0, 1, 1000])
+def test_a_number_of_classes_may_be_asked_for(classes: int) -> None:
+    bind(request(PIXELS, SCALE, outputs=[{"name": "label", "parameters": {"classification": classes}}]), MODEL)
+
+
+def test_text_has_no_classes_and_their_number_is_positive() -> None:
+    for name, classes in (("label", -1), ("text", 1)):
+        model = Signature(MODEL.inputs, (*MODEL.outputs, TensorSpec("text", "BYTES", (-1,))))
+        outputs = [{"name": name, "parameters": {"classification": classes}}]
+        with pytest.raises(BadRequest, match=f"output '{name}': classes are a positive number"):
+            bind(request(PIXELS, SCALE, outputs=outputs), model)
 
 
 @pytest.mark.parametrize(

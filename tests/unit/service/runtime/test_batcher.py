@@ -283,3 +283,18 @@ async def test_who_steps_by_hand_is_called_when_there_is_a_result(model: Model, 
     assert numbers(called[0]) == [2]
     with pytest.raises(StopIteration):
         work.send(None)
+
+
+@pytest.mark.parametrize("inline", [-1, 100])
+async def test_each_run_is_told_once_with_all_of_its_rows(model: Model, pool: Pool, inline: int) -> None:
+    model.go.set()
+    batcher, heard = made(model, pool, inline=inline), []
+    batcher._executor.on_run = lambda feeds, nanos, begun_ns: heard.append((len(feeds["x"]), nanos >= 0, begun_ns > 0))
+    await asyncio.gather(*(ask(batcher, 1.0) for _ in range(4)))
+    assert sum(rows for rows, *_ in heard) == 4
+    assert len(heard) == len(model.runs)
+    assert all(timed and begun for _, timed, begun in heard)
+    heard.clear()
+    answers = await asyncio.gather(ask(batcher, 1.0), ask(batcher, -1.0), return_exceptions=True)
+    assert isinstance(answers[1], InvalidArgument)
+    assert sum(rows for rows, *_ in heard) == 1, "a run that fails is not one"

@@ -303,3 +303,18 @@ async def test_a_slot_is_left_when_the_run_fails(model: Model) -> None:
         await executor.run(X, None, FAR)
     assert [slot.notes[-1] for slot in slots.slots.values()] == [None, None]
     pool.close()
+
+
+async def test_every_run_that_answers_is_told_with_its_inputs_and_time(pool: Pool) -> None:
+    model, heard = Model(), []
+    model.go.set()
+    executor = Executor(model, pool, Limits(), Profile(100, 1))
+    executor.on_run = lambda feeds, nanos, begun_ns: heard.append((feeds is X, nanos > 0, begun_ns > 0))
+    executor.run_inline(X)
+    await executor.run(X, None, perf_counter_ns() + 10 * SECOND)
+    model.error = Internal("no")
+    with pytest.raises(Internal):
+        executor.run_inline(X)
+    with pytest.raises(Internal):
+        await executor.run(X, None, perf_counter_ns() + 10 * SECOND)
+    assert heard == [(True, True, True)] * 2

@@ -103,3 +103,9 @@ def test_publishers_at_the_same_time_get_different_numbers(file: Path, models: P
         thread.join()
     assert sorted(versions) == list(range(1, 9))
     assert set(scan(models)["m"].versions) == set(range(1, 9))
+
+
+def test_a_name_that_a_path_needs_is_not_published(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    with pytest.raises(InvalidArgument, match="'stats' is not a model name here"):
+        publish(tmp_path / "model.onnx", tmp_path / "models", "stats")

@@ -223,3 +223,10 @@ def test_a_thousand_models_are_scanned_in_far_less_than_a_second(tmp_path: Path)
     begun = perf_counter()
     assert len(repository.scan(tmp_path)) == 1000
     assert perf_counter() - begun < 1.0
+
+
+def test_a_name_that_a_path_needs_is_refused_as_a_model(tmp_path: Path) -> None:
+    place(tmp_path, "stats", 1, b"x")
+    found = repository.scan(tmp_path)["stats"]
+    assert found.versions == {}
+    assert "/v2/models/stats" in (found.refusal or "")

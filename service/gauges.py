@@ -1,0 +1,26 @@
+"""The states of a worker's versions, shown in the counters."""
+
+from router.telemetry import Recorder, VersionGauges
+from service.runtime.engine import Engine
+
+
+class Gauges:
+    """What is so now of each version, in the counters."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._gauges: dict[tuple[str, int], VersionGauges] = {}
+
+    def show(self, engine: Engine) -> None:
+        """Take over the states of all versions; those that are gone from memory are absent."""
+        states = {
+            (model, number): held for model, versions in engine.states().items() for number, held in versions.items()
+        }
+        for key in states.keys() - self._gauges.keys():
+            self._gauges[key] = self._recorder.version(*key)
+        for key, gauges in self._gauges.items():
+            held = states.get(key)
+            gauges.state("ABSENT" if held is None else held.state.value)
+            loaded = engine.peek(*key)
+            if loaded is not None:
+                loaded.executor.on_queue = gauges.queued
