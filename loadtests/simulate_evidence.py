@@ -17,7 +17,7 @@ from itertools import islice
 
 import numpy as np
 
-from loadtests.simulated_traffic import EDGES, RATE, SHARES, Path, Version, World, constant, ramp, reference
+from loadtests.simulated_traffic import EDGES, RATE, World, ramp, reference
 from router.analysis import ASSIGNMENT, Decision, Wealth, assess
 from router.detector import Detector, detect
 from router.evidence import Arm, Block
@@ -33,6 +33,7 @@ from router.sequential import (
     SequentialCheck,
     default_checks,
 )
+from router.synthetic import SHARES, Behaviour, Path, constant
 from router.verdict import VerdictKind
 
 HOUR = 3600
@@ -158,9 +159,11 @@ def false_alarms() -> list[Row]:
         Row("A/A, 5 %", World()),
         Row("A/A, 50 %", World(share=constant(0.5))),
         Row("A/A, ramp", World(share=ramp)),
-        Row("A/A, ramp, errors x0.2-1.8", World(Version(0.01), Version(0.01), ramp, error_tide=tide)),
+        Row("A/A, ramp, errors x0.2-1.8", World(Behaviour(0.01), Behaviour(0.01), ramp, error_tide=tide)),
         Row("A/A, ramp, load +-30 %", World(share=ramp, load_tide=load)),
-        Row("A/A, ramp, outage x8 in the last step", World(Version(0.005), Version(0.005), ramp, error_tide=outage)),
+        Row(
+            "A/A, ramp, outage x8 in the last step", World(Behaviour(0.005), Behaviour(0.005), ramp, error_tide=outage)
+        ),
     ]
 
 
@@ -170,17 +173,17 @@ def margins() -> list[Row]:
     off = tuple(share + 0.02 * (number == 0) - 0.02 * (number == 1) for number, share in enumerate(SHARES))
     classes = (ClassCheck(name="c", action=Action.ABORT, classes=5, tolerance=0.02),)
     two = (errors_check(safe=Margin(2.0, 0.02)),)
-    twice = World(Version(0.04), Version(0.02), half)
+    twice, doubled = World(Behaviour(0.04), Behaviour(0.02), half), World(Behaviour(0.02), Behaviour(0.01))
     return [
-        Row("harm: errors 1 % x1.2, 50 %", World(Version(0.012), Version(0.01), half), (errors_check(),)),
-        Row("harm: errors 20 % x1.2, 50 %", World(Version(0.24), Version(0.2), half), (errors_check(),)),
-        Row("harm: errors 0 -> 0.1 %, 50 %", World(Version(0.001), Version(0.0), half), (errors_check(),)),
-        Row("harm: latency x1.1, 50 %", World(Version(slower=shift), share=half), (latency_check(),)),
-        Row("harm: class 40 -> 42 %, 50 %", World(Version(shares=off), share=half), classes),
+        Row("harm: errors 1 % x1.2, 50 %", World(Behaviour(0.012), Behaviour(0.01), half), (errors_check(),)),
+        Row("harm: errors 20 % x1.2, 50 %", World(Behaviour(0.24), Behaviour(0.2), half), (errors_check(),)),
+        Row("harm: errors 0 -> 0.1 %, 50 %", World(Behaviour(0.001), Behaviour(0.0), half), (errors_check(),)),
+        Row("harm: latency x1.1, 50 %", World(Behaviour(slower=shift), share=half), (latency_check(),)),
+        Row("harm: class 40 -> 42 %, 50 %", World(Behaviour(shares=off), share=half), classes),
         Row("promotion: errors x2 of 2 %, 50 %", twice, two, Decision.ADVANCE),
-        Row("promotion: errors x2 of 1 %, floor 2 %, 5 %", World(Version(0.02), Version(0.01)), two, Decision.ADVANCE),
+        Row("promotion: errors x2 of 1 %, floor 2 %, 5 %", doubled, two, Decision.ADVANCE),
         Row(
-            "promotion: latency x1.21, 50 %", World(Version(slower=shift * shift), share=half),
+            "promotion: latency x1.21, 50 %", World(Behaviour(slower=shift * shift), share=half),
             (latency_check(safe=Margin(1.2)),), Decision.ADVANCE,
         ),
     ]  # fmt: skip
@@ -191,25 +194,25 @@ def detection() -> list[Row]:
     off = (SHARES[0] - 0.05, SHARES[1] + 0.05, *SHARES[2:])
     rare = (SHARES[0] - 0.05, *SHARES[1:4], SHARES[4] + 0.05)
     faults = [
-        ("errors 0.1 -> 1 %", Version(0.01), Version()),
-        ("errors 1 -> 5 %", Version(0.05), Version(0.01)),
-        ("latency x1.2", Version(slower=1.2), Version()),
-        ("latency x1.5", Version(slower=1.5), Version()),
-        ("latency x1.2 above p95", Version(tail=1.2), Version()),
-        ("latency x1.5 above p95", Version(tail=1.5), Version()),
-        ("class 40 -> 35 %, 30 -> 35 %", Version(shares=off), Version()),
-        ("class 40 -> 35 %, 5 -> 10 %", Version(shares=rare), Version()),
-        ("score +0.1 sd", Version(score=0.1), Version()),
+        ("errors 0.1 -> 1 %", Behaviour(0.01), Behaviour()),
+        ("errors 1 -> 5 %", Behaviour(0.05), Behaviour(0.01)),
+        ("latency x1.2", Behaviour(slower=1.2), Behaviour()),
+        ("latency x1.5", Behaviour(slower=1.5), Behaviour()),
+        ("latency x1.2 above p95", Behaviour(tail=1.2), Behaviour()),
+        ("latency x1.5 above p95", Behaviour(tail=1.5), Behaviour()),
+        ("class 40 -> 35 %, 30 -> 35 %", Behaviour(shares=off), Behaviour()),
+        ("class 40 -> 35 %, 5 -> 10 %", Behaviour(shares=rare), Behaviour()),
+        ("score +0.1 sd", Behaviour(score=0.1), Behaviour()),
     ]
     rows = []
     for share in (0.05, 0.5):
         for name, candidate, stable in faults:
             rows.append(Row(f"{name}, {share:.0%}", World(candidate, stable, constant(share)), seconds=900, runs=100))
-    late = World(Version(0.02), Version(0.005), constant(0.2), onset=1800)
+    late = World(Behaviour(0.02), Behaviour(0.005), constant(0.2), onset=1800)
     rows.append(Row("late: errors 0.5 -> 2 % after 30 min, 20 %", late, runs=60))
     one = (errors_check(),)
-    rows.append(Row("default errors alone: 0.1 -> 1 %, 5 %", World(Version(0.01)), one, seconds=900, runs=100))
-    rows.append(Row("default errors alone: 0.05 -> 50 %, 5 %", World(Version(0.5), Version(0.0005)), one, runs=100))
+    rows.append(Row("default errors alone: 0.1 -> 1 %, 5 %", World(Behaviour(0.01)), one, seconds=900, runs=100))
+    rows.append(Row("default errors alone: 0.05 -> 50 %, 5 %", World(Behaviour(0.5), Behaviour(0.0005)), one, runs=100))
     wrong = World(share=constant(0.05), actual_share=constant(0.06))
     none = (replace(one[0], action=Action.REPORT),)
     rows.append(Row("assignment: 6 % for 5 %", wrong, none, ASSIGNMENT, runs=60, alphas=(0.001,)))
@@ -226,7 +229,7 @@ def promotion() -> list[Row]:
             ("errors 1 %, x1.5", 0.01, Margin(1.5)),
             ("errors 1 %, x1.5 or below 2 %", 0.01, Margin(1.5, 0.02)),
         ):
-            world, check = World(Version(rate), Version(rate), constant(share)), errors_check(safe=margin)
+            world, check = World(Behaviour(rate), Behaviour(rate), constant(share)), errors_check(safe=margin)
             row = Row(f"{name}, {share:.0%}", world, (check,), Decision.ADVANCE, 2 * HOUR, 60, (0.05,))
             rows.append(row)
         slow = (latency_check(safe=Margin(1.2)),)
