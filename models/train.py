@@ -23,6 +23,7 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from sklearn.model_selection import cross_val_predict
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+ROWS_IN_A_BIN = 80
 OPSET = {"": 18, "ai.onnx.ml": 3}
 TOML_MARK = "# --- written by models/train.py from here on ---\n"
 TABLE_START, TABLE_END = "<!-- table: written by models/train.py -->\n", "<!-- end of table -->\n"
@@ -88,9 +89,9 @@ def run(sample: Sample, model: bytes, x: Array) -> Outputs:
     return dict(zip(names, session.run(names, {sample.input_name: x}), strict=True))
 
 
-def decile_edges(values: Array) -> list[float]:
-    """The nine inner deciles, with six digits: short to read, and the counts are taken with exactly these."""
-    return sorted({float(f"{edge:.6g}") for edge in np.quantile(values, np.arange(0.1, 1.0, 0.1))})
+def decile_edges(values: Array, bins: int = 10) -> list[float]:
+    """The inner quantiles of even bins, with six digits: short to read, and the counts are taken with exactly these."""
+    return sorted({float(f"{edge:.6g}") for edge in np.quantile(values, np.arange(1, bins) / bins)})
 
 
 def count_between(values: Array, edges: Sequence[float]) -> list[int]:
@@ -126,7 +127,9 @@ def features(sample: Sample, rows: Rows) -> dict[str, dict[str, Any]]:
             found[rows.columns[column]] = place | categories(values)
         elif values.min() < values.max():
             spread = {"range": [plain(values.min()), plain(values.max())]}
-            inner = [edge for edge in decile_edges(values) if edge < values.max()]
+            # With few rows in a bin, chance looks like drift.
+            even = decile_edges(values, min(10, len(values) // ROWS_IN_A_BIN))
+            inner = [edge for edge in even if edge < values.max()]
             bins = {"edges": inner, "counts": count_between(values, inner)}
             found[rows.columns[column]] = place | bins | spread
     return found

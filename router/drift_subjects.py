@@ -21,9 +21,7 @@ def subjects_of(copies: Sequence[BlockCopy], route: Route) -> tuple[Subject, ...
     own = [copy for copy in copies if copy.spec.labels.get("model") == route.model]
     looked = _newest(copy for copy in own if copy.spec.kind == INPUTS)
     inputs = _merged(found.features for found in input_counts(total(looked)))
-    references: dict[str, Counts] = {}
-    for found in input_counts(looked):
-        references.update(found.references)
+    references = {output: tuple(counts) for copy in looked[:1] for output, counts in copy.spec.meta["outputs"].items()}
     main = main_variant(route)
     outputs = () if main is None else _outputs(own, main, references)
     return (*(_input(found) for found in inputs.values()), *outputs)
@@ -108,7 +106,8 @@ def _input(found: FeatureCounts) -> Subject:
 
 def _outputs(own: Sequence[BlockCopy], main: Variant, references: Mapping[str, Counts]) -> tuple[Subject, ...]:
     copies = [copy for copy in own if copy.spec.kind == telemetry.VARIANT and _is_split_of(copy, main)]
-    newest = max(copies, key=lambda copy: copy.epoch or 0, default=None)
+    # A variant that got its weight before its version was loaded also has a block that watches nothing.
+    newest = max((c for c in copies if watched_of(c.spec)), key=lambda copy: copy.epoch or 0, default=None)
     if newest is None:
         return ()
     watched = watched_of(newest.spec)

@@ -26,12 +26,13 @@ def test_equal_deciles_become_one_edge(train: ModuleType) -> None:
 
 def test_watched_columns_are_described_and_constant_ones_left_out(train: ModuleType) -> None:
     sample = train.Sample("coin", load=None, input_name="x", recipes=(), watched=(0, 1, 2), categories=(1,))
-    x = np.array([[step, step % 2, 7.0] for step in range(20)], np.float32)
+    x = np.array([[step, step % 2, 7.0] for step in range(200)], np.float32)
     rows = train.Rows(x, None, x, None, ("a b", "side", "constant"))
     found = train.features(sample, rows)
     assert list(found) == ["a b", "side"]
-    assert (found["a b"]["range"], sum(found["a b"]["counts"])) == ([0, 19], 20)
-    assert found["side"] == {"input": "x", "column": 1, "categories": ["0", "1"], "counts": [10, 10, 0]}
+    assert (found["a b"]["range"], sum(found["a b"]["counts"])) == ([0, 199], 200)
+    assert len(found["a b"]["edges"]) == 1  # 80 rows in a bin
+    assert found["side"] == {"input": "x", "column": 1, "categories": ["0", "1"], "counts": [100, 100, 0]}
     assert tomllib.loads(train.features_toml(found))["features"] == found
 
 

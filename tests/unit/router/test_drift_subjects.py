@@ -71,6 +71,13 @@ def test_outputs_are_those_of_the_version_with_most_weight_and_its_split(worker,
     assert [bad.word for bad in top.bad] == ["non_finite"]
 
 
+def test_a_block_from_before_the_version_was_loaded_hides_no_output(worker, tmp_path):
+    name = SeriesName("m", 1, "stable", 3)
+    worker.recorder.variant(name, (), 0)
+    worker.outputs()
+    assert found(tmp_path)["output/label"].counts == (1, 0, 0)
+
+
 def test_outputs_without_a_reference_have_none(worker, tmp_path):
     worker.outputs()
     assert found(tmp_path)["output/label"].reference == ()
