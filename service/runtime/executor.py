@@ -15,7 +15,8 @@ from service.runtime.seats import Feeds, Ran
 from service.runtime.watchdog import Switch
 
 SLOW_INLINE_NS = 5_000_000
-"""A run on the loop that took longer than this moves the version to threads (rulings 22)."""
+"""A run on the loop that took longer than this, without what it waited for a processor, moves the version to threads
+(rulings 22)."""
 
 PROOF_RUNS = 64
 """So many runs in threads with a quick mean bring such a version back to the loop; twice as many each time, until it
@@ -132,7 +133,7 @@ class Executor:
             slot.leave()
             self._runs_on_loop += 1
             cost = perf_counter_ns() - begun
-            if cost > SLOW_INLINE_NS:
+            if cost > SLOW_INLINE_NS and cost - self._watchdog.run_queue.waited() > SLOW_INLINE_NS:
                 self._leave_loop()
         self.on_run(feeds, cost, begun)
         return outputs, 0, cost, True

@@ -4,6 +4,8 @@ import threading
 from time import perf_counter_ns
 from typing import Protocol
 
+from service.runtime.runqueue import RunQueue
+
 LIMIT_NS = 100_000_000
 PERIOD_SECONDS = 0.05
 
@@ -15,13 +17,15 @@ class Switch(Protocol):
 
 
 class Watchdog:
-    """One for each event loop, with a thread of its own. Runs announce themselves; `leave` is two stores.
+    """One for each event loop, on which it is made, with a thread of its own. Runs announce themselves; `leave` is a
+    store. `run_queue`: what the loop waited for a processor, looked at in each period.
 
     A switch may be stopped just after its run has ended; so whoever uses one again must take a stopped run for
     interrupted and not for failed.
     """
 
     def __init__(self) -> None:
+        self.run_queue = RunQueue()
         self._begun_ns = 0
         self._switch: Switch | None = None
         self._end = threading.Event()
@@ -46,5 +50,7 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._end.wait(PERIOD_SECONDS):
             begun, switch = self._begun_ns, self._switch
-            if begun and switch is not None and perf_counter_ns() - begun > LIMIT_NS:
+            if not begun:
+                self.run_queue.look()
+            elif switch is not None and perf_counter_ns() - begun > LIMIT_NS:
                 switch.stop()

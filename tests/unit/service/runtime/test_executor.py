@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter_ns
 
 import numpy as np
@@ -15,6 +16,7 @@ from service.runtime import executor as executors
 from service.runtime.executor import Executor, Feeds, Limits, Names, Switch
 from service.runtime.pool import NoMarks, Pool
 from service.runtime.profile import Profile
+from service.runtime.runqueue import RunQueue
 
 X = {"x": np.zeros((1, 4), dtype=np.float32)}
 FAR = 1 << 62
@@ -131,6 +133,20 @@ async def test_one_slow_inline_run_moves_the_version_to_threads(
     executor.run_inline(X)
     assert not executor.inlines(X)
     assert not executor.inline
+
+
+async def test_a_run_that_only_waited_for_a_processor_moves_nothing(model: Model, pool: Pool, tmp_path: Path) -> None:
+    executor, told = made(model, pool, inline=4), tmp_path / "schedstat"
+    told.write_text("0 0 0")
+    pool.watchdog.run_queue = RunQueue(told)
+    told.write_text(f"0 {10**15} 0")
+    with pytest.MonkeyPatch.context() as slow:
+        slow.setattr(executors, "SLOW_INLINE_NS", 0)
+        model.go.set()
+        executor.run_inline(X)
+        assert executor.inlines(X)
+        executor.run_inline(X)  # this time nothing was waited
+        assert not executor.inlines(X)
 
 
 async def test_quick_runs_in_threads_bring_a_version_back_to_the_loop(

@@ -1,0 +1,24 @@
+"""What a thread waited for a processor, from what the kernel says."""
+
+from pathlib import Path
+
+from service.runtime.runqueue import RunQueue
+
+
+def test_what_was_waited_is_counted_from_the_last_look(tmp_path: Path) -> None:
+    file = tmp_path / "schedstat"
+    file.write_text("500 100 3\n")
+    queue = RunQueue(file)
+    file.write_text("900 350 4\n")
+    assert queue.waited() == 250
+    assert queue.waited() == 0
+    file.write_text("900 400 4\n")
+    queue.look()
+    file.write_text("900 401 4\n")
+    assert queue.waited() == 1
+
+
+def test_where_the_kernel_does_not_tell_nothing_was_waited(tmp_path: Path) -> None:
+    assert RunQueue(tmp_path / "none").waited() == 0
+    (tmp_path / "odd").write_text("0\n")
+    assert RunQueue(tmp_path / "odd").waited() == 0
