@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from router import telemetry
 from router.exposures import ExposureUse
+from router.familiar import FamiliarReader
 from router.histograms import Histogram
 from router.inputs import INPUTS, QUALITY, input_counts
 from router.layout import ASSIGNED, OUTCOME, REJECTED, RESTARTS, WORKER, How, Outcome
@@ -117,12 +118,22 @@ class Exposition(Collector):
         yield from _families(sums)
 
 
-def render(collector: Collector, accept: str = "") -> tuple[bytes, str]:
-    """The page and its content type: text format 0.0.4, or OpenMetrics where `Accept` asks for it."""
+END = b"# EOF\n"
+
+
+def render(collector: Collector, familiar: FamiliarReader | None = None, accept: str = "") -> tuple[bytes, str]:
+    """The page and its content type: text format 0.0.4, or OpenMetrics where `Accept` asks for it. `familiar`: more
+    names for the same counts."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
     encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    if familiar is None:
+        return encode(registry), content_type
+    more = familiar.read()
+    registry.register(more)
+    page = encode(registry)
+    end = END if page.endswith(END) else b""
+    return page.removesuffix(END) + more.text(openmetrics=bool(end)) + end, content_type
 
 
 def _add_worker(sums: _Sums, copy: BlockCopy) -> None:

@@ -1,6 +1,7 @@
 """The one list of metrics: the exposition is built from it, the docs and the tests compare themselves with it."""
 
 from dataclasses import dataclass
+from typing import Final, Literal
 
 Labels = tuple[str, ...]
 VARIANT_LABELS = ("model", "version", "variant")
@@ -149,3 +150,30 @@ METRICS = (
     MetricName("serin_rejected_requests_total", "counter", "Requests that reached no variant, by reason.", ("reason",)),
     MetricName("serin_build_info", "gauge", "What is running; always 1.", ("name", "version", "onnxruntime")),
 )  # fmt: skip
+
+Familiarity = Literal["none", "triton", "kserve", "all"]
+"""Whose names are shown beside these."""
+
+_VERSION: Final = ("model", "version")
+TRITON: Final = (
+    MetricName("nv_inference_request_success", "counter", "Requests that were answered.", _VERSION),
+    MetricName(
+        "nv_inference_request_failure", "counter", "Requests that failed: REJECTED (queue full, out of time), CANCELED,"
+        " BACKEND (the model), OTHER (the request).", (*_VERSION, "reason"),
+    ),
+    MetricName("nv_inference_count", "counter", "Rows that were run.", _VERSION),
+    MetricName("nv_inference_exec_count", "counter", "Runs; a batch is one.", _VERSION),
+    MetricName("nv_inference_request_duration_us", "counter", "Time of answered requests in the server.", _VERSION),
+    MetricName("nv_inference_queue_duration_us", "counter", "Part of it: waiting for a turn.", _VERSION),
+    MetricName("nv_inference_compute_input_duration_us", "counter", "Part of it: decoding.", _VERSION),
+    MetricName("nv_inference_compute_infer_duration_us", "counter", "Part of it: running the model.", _VERSION),
+    MetricName("nv_inference_compute_output_duration_us", "counter", "Part of it: encoding.", _VERSION),
+    MetricName("nv_inference_pending_request_count", "gauge", "Requests waiting for a turn now.", _VERSION),
+)  # fmt: skip
+
+_MODEL: Final = ("model_name",)
+KSERVE: Final = (
+    MetricName("request_preprocess_seconds", "histogram", "Time to decode a request.", _MODEL),
+    MetricName("request_predict_seconds", "histogram", "Time from there to the result, its wait included.", _MODEL),
+    MetricName("request_postprocess_seconds", "histogram", "Time to encode an answer.", _MODEL),
+)

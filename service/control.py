@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from router.acknowledgement import Limits
 from router.api import ApiOptions, create_app
@@ -19,6 +18,7 @@ from router.errors import SerinError
 from router.exposition import Build, Exposition, Extra, RouteWeight, render
 from router.exposures import DIRECTORY as EXPOSURES
 from router.exposures import exposure_uses
+from router.familiar import FamiliarReader
 from router.guard import LOOPBACK_HOSTS
 from router.metrics import Sample
 from router.pilot import Pilot
@@ -73,7 +73,7 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         outside = outside_of(settings, controller, lambda: _now().timestamp())
         stack.push_async_callback(outside.judge.close)
         pilot = Pilot(controller, boot_clock(_now), outside.assessor, on_trouble=_tell_trouble)
-        metrics = _metrics(settings.state, controller, lambda: tuple(outside.samples(pilot)))
+        metrics = _metrics(settings, controller, lambda: tuple(outside.samples(pilot)))
         options = _options(lifeline.config, settings, metrics)
         desk = Desk(pilot, store, settings.state)
         parts = (rollout_router(desk), drift_router(controller, outside.monitor))
@@ -122,7 +122,8 @@ def _options(config: Command, settings: Settings, metrics: Metrics) -> ApiOption
     )
 
 
-def _metrics(state: Path, controller: Controller, samples: Callable[[], tuple[Sample, ...]]) -> Metrics:
+def _metrics(settings: Settings, controller: Controller, samples: Callable[[], tuple[Sample, ...]]) -> Metrics:
+    state = settings.state
     build = Build("serin", _package_version("serin"), _package_version("onnxruntime"))
 
     def extra() -> Extra:
@@ -135,7 +136,8 @@ def _metrics(state: Path, controller: Controller, samples: Callable[[], tuple[Sa
         limits = {model: route.exposure for model, route in table.routes.items()}
         return Extra(build, weights, table.revision, exposure_uses(state / EXPOSURES, limits), samples())
 
-    return partial(render, Exposition(state / "counters", extra))
+    familiar = FamiliarReader(state / "counters", settings.familiar_metrics)
+    return partial(render, Exposition(state / "counters", extra), familiar)
 
 
 def _package_version(name: str) -> str:

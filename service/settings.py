@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from router.errors import InvalidArgument
+from router.metrics import Familiarity
 from service.cores import available_cores
 from service.faults import Faults
 from service.outside import MAX_NAMED, MIN_SECRET_BYTES, TABLES, HookSettings, Name, SourceSettings, secret_variable
@@ -115,6 +116,9 @@ class Settings(BaseSettings):
     access_log: bool = Field(False, description="Log every request as a line of its own.")
     feedback_horizon_seconds: Horizon = Field(86_400, description="How late feedback may come; 0 takes none at all.")
     feedback_map_bytes: MapBytes = Field(4 * MEBIBYTE, description="Memory for the ids of feedback, 3 bytes each.")
+    familiar_metrics: Familiarity = Field(
+        "none", description="Also show Triton's or KServe's names on `/metrics`: `triton`, `kserve` or `all`."
+    )
     faults: str = Field("", description="Faults to inject, for tests and demos only; see `service/faults.py`.")
 
     sources: Annotated[dict[Name, SourceSettings], Field(max_length=MAX_NAMED)] = Field(

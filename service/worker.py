@@ -18,6 +18,7 @@ from router.errors import ResourceExhausted
 from router.exposition import Build, Exposition, Extra, RouteWeight, render
 from router.exposures import DIRECTORY as EXPOSURES
 from router.exposures import exposure_uses
+from router.familiar import FamiliarReader
 from router.pairs import pairs_path
 from router.routes import RouteTable
 from router.runs import run_counter
@@ -256,7 +257,9 @@ class Worker:
 
     def _metrics(self) -> "partial[tuple[bytes, str]]":
         build = Build("serin", package_version("serin"), RUNTIME_VERSION)
-        return partial(render, Exposition(self.settings.state / "counters", lambda: self._extra(build)))
+        counters = self.settings.state / "counters"
+        familiar = FamiliarReader(counters, self.settings.familiar_metrics)
+        return partial(render, Exposition(counters, lambda: self._extra(build)), familiar)
 
     def _extra(self, build: Build) -> Extra:
         table = self.dataplane.table

@@ -8,7 +8,7 @@ from pathlib import Path
 from router import spec
 from router.errors import Kind
 from router.layout import How, Outcome
-from router.metrics import METRICS
+from router.metrics import KSERVE, METRICS, TRITON
 from router.mirrors import DROPS
 from router.rewards import BAD, GOOD, REFUSALS
 from router.status import GRPC_CODE, STATUS
@@ -72,6 +72,12 @@ def metrics() -> str:
     return table(["Name", "Type", "Labels", "Meaning"], rows)
 
 
+def familiar_metrics() -> str:
+    """Names that other servers' dashboards ask for."""
+    rows = [[f"`{m.name}`", m.kind, " ".join(f"`{label}`" for label in m.labels), m.help] for m in (*TRITON, *KSERVE)]
+    return table(["Name", "Type", "Labels", "Meaning"], rows)
+
+
 def label_words() -> str:
     """Every value of the labels whose words are fixed."""
     fixed: dict[str, Iterable[str]] = {
@@ -95,6 +101,7 @@ PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
     "public routes": (ROOT / "docs/reference/routes.md", public_routes),
     "admin routes": (ROOT / "docs/reference/routes.md", admin_routes),
     "metrics": (ROOT / "docs/reference/metrics.md", metrics),
+    "familiar metrics": (ROOT / "docs/reference/metrics.md", familiar_metrics),
     "label words": (ROOT / "docs/reference/metrics.md", label_words),
     "commands": (ROOT / "docs/reference/cli.md", cli_reference.commands),
     "rollout spec": (ROOT / "docs/reference/rollout-spec.md", rollouts.spec),

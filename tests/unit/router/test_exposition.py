@@ -74,7 +74,7 @@ class Gateway:
         self.segments[slot].block(refused_spec()).family(REFUSED)[REFUSALS.index("expired")] += 1
 
     def page(self, accept="") -> str:
-        return render(self.exposition, accept)[0].decode()
+        return render(self.exposition, accept=accept)[0].decode()
 
     def samples(self) -> dict[str, float]:
         return {
@@ -301,7 +301,7 @@ def test_what_is_served_instead_is_timed_as_what_the_version_did_and_counted_apa
 )
 def test_the_format_is_what_the_scraper_accepts(gateway, accept, content_type):
     gateway.requests(1)
-    page, said = render(gateway.exposition, accept)
+    page, said = render(gateway.exposition, accept=accept)
     assert said.startswith(content_type)
     parse = parse_openmetrics if "openmetrics" in said else parse_text
     assert len(list(parse(page.decode()))) > 10
