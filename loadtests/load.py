@@ -6,11 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 
 from loadtests.arrivals import Arrived
 from loadtests.client import WARMUP_SECONDS
@@ -19,6 +19,7 @@ from loadtests.processes import child_setup, end, environment
 
 SPARE_SECONDS = 20.0
 SETTLE_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 WRK_TIMEOUT = "10s"
 
 # Whole requests come from files, so that bodies may hold any byte; what is measured goes out as one line of JSON.
@@ -43,6 +44,10 @@ function done(summary, latency, _)
     e.status, e.connect + e.read + e.write, e.timeout))
 end
 """
+
+
+Look = Callable[[], None]
+"""Called about once a second while a load runs."""
 
 
 class LoadFailed(Exception):
@@ -79,14 +84,22 @@ class Open:
 
     name = "own open loop"
 
-    def __call__(self, address: tuple[str, int], given: Round, rate: float, *, window_seconds: float = 60.0) -> Arrived:
+    def __call__(
+        self,
+        address: tuple[str, int],
+        given: Round,
+        rate: float,
+        *,
+        window_seconds: float = 60.0,
+        look: Look | None = None,
+    ) -> Arrived:
         """Raises LoadFailed."""
         told = {"host": address[0], "port": address[1], "connections": given.connections, "seconds": given.seconds}
         told |= {"rate": rate, "spin": given.cores is not None, "window_seconds": window_seconds}
         line = json.dumps({**told, "sizes": [len(request) for request in given.requests]}).encode() + b"\n"
         limit = given.seconds + WARMUP_SECONDS + SPARE_SECONDS
         command = [sys.executable, "-m", "loadtests.arrivals"]
-        found = json.loads(_run(command, given, limit, line + b"".join(given.requests)))
+        found = json.loads(_run(command, given, limit, line + b"".join(given.requests), look))
         windows = tuple(Measured(**window) for window in found.pop("windows"))
         return Arrived(**{**found, "whole": Measured(**found["whole"]), "windows": windows})
 
@@ -175,21 +188,30 @@ def generator(folder: Path, *, own: bool = False) -> Own | Wrk:
     return Wrk(program, folder) if program else Own()
 
 
-def _run(command: Sequence[str], given: Round, seconds: float, stdin: bytes = b"") -> str:
-    """`subprocess.run` ends the child by its pid when the time is over, or when we are interrupted."""
-    cores = given.cores
+def _run(command: Sequence[str], given: Round, seconds: float, stdin: bytes = b"", look: Look | None = None) -> str:
+    """The child's standard output. It is ended by its pid when the time is over, or when we are interrupted."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(os.environ),
+        preexec_fn=child_setup(given.cores),
+    )
+    until, rest = monotonic() + seconds, stdin or None
     try:
-        done = subprocess.run(
-            command,
-            input=stdin,
-            capture_output=True,
-            timeout=seconds,
-            env=environment(os.environ),
-            preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,  # no other threads here
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise LoadFailed(f"{command[0]} took more than {seconds:.0f} s") from error
-    if done.returncode:
-        raise LoadFailed(f"{command[0]}: {done.stderr.decode(errors='replace')[-500:]}")
-    return done.stdout.decode()
+        while True:
+            try:
+                out, errors = process.communicate(rest, timeout=LOOK_SECONDS)
+                break
+            except subprocess.TimeoutExpired as error:
+                rest = None  # it is on its way
+                if monotonic() > until:
+                    raise LoadFailed(f"{command[0]} took more than {seconds:.0f} s") from error
+                if look is not None:
+                    look()
+    finally:
+        end(process)
+    if process.returncode:
+        raise LoadFailed(f"{command[0]}: {errors.decode(errors='replace')[-500:]}")
+    return out.decode()

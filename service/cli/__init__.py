@@ -17,6 +17,7 @@ from service.cli.rollouts import apply, rollout
 from service.cli.routes import route
 from service.cli.serve import serve, show_settings
 from service.cli.status import status
+from service.cli.tune import tune
 
 REFUSED = 1
 WRONG = 2
@@ -45,7 +46,7 @@ def cli() -> None:
     """
 
 
-for command in (serve, models, route, rollout, apply, assign, drift, events, feedback, status, show_settings):
+for command in (serve, models, route, rollout, apply, assign, drift, events, feedback, status, tune, show_settings):
     cli.add_command(command)
 
 

@@ -45,7 +45,7 @@ def no_wrap(model: str, version: int, session: Session) -> Runnable:
 class Loader:
     """How versions are loaded. `wrap` may put something before the session (faults); it is warmed up without that.
 
-    `packed`: where weights may lie that all workers share.
+    `packed`: where weights may lie that all workers share. `execution`: in place of what model.toml says of it.
     """
 
     models_dir: Path
@@ -53,6 +53,7 @@ class Loader:
     limits: Limits = field(default_factory=Limits)
     wrap: Callable[[str, int, Session], Runnable] = no_wrap
     packed: Packed | None = None
+    execution: Execution | None = None
 
     def load(self, model: str, version: int, wanted: Wanted) -> Parts:
         """Load what is wanted and nothing else. Raises FailedPrecondition with a reason fit to be shown.
@@ -109,6 +110,8 @@ class Loader:
 
     def _parts(self, model: str, version: int, session: Session) -> Parts:
         manifest = parse_manifest(repository.read_beside(self.models_dir, model, MANIFEST_FILE))
+        if self.execution is not None:
+            manifest = manifest.model_copy(update={"execution": self.execution})
         runnable, profile = self.wrap(model, version, session), self._profile(model, version, session, manifest)
         if runnable is not session and manifest.execution.mode != "inline":
             # What stands before the session was not measured and may well block.
