@@ -1,6 +1,7 @@
 """A worker's process: its port, the supervisor's commands, and the drain. `python -m service.app`."""
 
 import asyncio
+import gc
 import os
 import time
 from collections.abc import Sequence
@@ -43,6 +44,9 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         if config.get("grpc"):
             doors.append(_grpc(worker))
         await worker.be_ready()
+        # What lives as long as the worker need not be looked through for garbage again and again.
+        gc.collect()
+        gc.freeze()
         lifeline.report(listening=True)
         for door, place_of in zip(doors, (config["fds"][place.slot], config.get("grpc")), strict=False):
             await door.listen(place_of)

@@ -12,13 +12,27 @@ from service.guards import Guards
 from service.protocol.messages import Parameter
 from service.runtime.engine import Loaded
 
-Bound = tuple[Loaded | None, VariantSeries, Tap | None, Stamp | None]
-"""Of one variant: the version that this was made for, where it is counted, who takes its inputs, who signs."""
+
+@dataclass(slots=True)
+class Bound:
+    """Of one variant: the version that this was made for, where it is counted, who takes its inputs, who signs.
+
+    `line`: what a front end has made for it.
+    """
+
+    model: str
+    variant: Variant
+    loaded: Loaded | None
+    series: VariantSeries
+    tap: Tap | None
+    stamp: Stamp | None
+    line: object = None
 
 
 @dataclass(slots=True)
 class BoundRoute:
-    """`series`: by name, version and whether requests went past the split."""
+    """`series`: by name, version and whether requests went past the split. `shares`: some of its variants run requests
+    together."""
 
     route: Route
     key_header: bytes | None
@@ -26,6 +40,7 @@ class BoundRoute:
     rules: tuple[tuple[bytes, bytes | None, Variant], ...]
     series: dict[tuple[str, int, bool], Bound] = field(default_factory=dict)
     guards: Guards | None = None
+    shares: bool = False
 
     @classmethod
     def of(cls, route: Route) -> "BoundRoute":

@@ -18,7 +18,7 @@ from service.feedback import Feedback
 from service.guards import Guards
 from service.protocol.check import bind
 from service.protocol.classification import classified
-from service.protocol.messages import InferRequest, InferResponse, OutputTensor, RequestedOutput
+from service.protocol.messages import NO_PARAMETERS, InferRequest, InferResponse, OutputTensor, RequestedOutput
 from service.protocol.tensors import Array
 from service.runtime.company import has_free_rows
 from service.runtime.engine import Engine, Loaded
@@ -83,26 +83,42 @@ class Dataplane:
             raise self._unknown(call.model)
         variant, how = self._choose(bound, call, request)
         loaded = self._engine.peek(call.model, variant.version)
-        _, series, tap, stamp = self._series(bound, variant, how >= How.RULE, loaded)
-        series.assigned(how)
-        now = perf_counter_ns()
-        assignment = Assignment(
-            model=call.model,
-            variant=variant.name,
-            version=variant.version,
-            revision=self.table.revision,
-            series=series,
-            started_ns=now,
-            decode_ns=now - call.arrived_ns,
-            tap=tap,
-            stamp=stamp,
-        )
+        arm = self._series(bound, variant, how >= How.RULE, loaded)
+        arm.series.assigned(how)
+        assignment = self.assignment(arm, how, call.arrived_ns, perf_counter_ns())
         guards = bound.guards
         if guards is not None and how is not How.VERSION:  # who names a version wants that one
-            assignment.how = how
             key = routing_key(bound, call.headers, request.parameters) if guards.asks_key(variant.name) else None
             guards.admit(assignment, key)
         return assignment
+
+    def assignment(self, arm: Bound, how: int, arrived_ns: int, now_ns: int) -> Assignment:
+        """The assignment of a request that was counted as given to `arm`, at `now_ns`."""
+        return Assignment(
+            model=arm.model,
+            variant=arm.variant.name,
+            version=arm.variant.version,
+            revision=self.table.revision,
+            series=arm.series,
+            started_ns=now_ns,
+            decode_ns=now_ns - arrived_ns,
+            how=how,
+            tap=arm.tap,
+            stamp=arm.stamp,
+        )
+
+    def plain_route(self, model: str) -> BoundRoute | None:
+        """The route of a model if it wants nothing beside its split, and some of its variants run requests together."""
+        bound = self._routes.get(model)
+        return bound if bound is not None and bound.shares and not bound.rules and bound.guards is None else None
+
+    def pick(self, bound: BoundRoute, headers: Mapping[bytes, bytes]) -> tuple[Bound, How]:
+        """`assign` for a plain route and a request without parameters."""
+        key = routing_key(bound, headers, NO_PARAMETERS)
+        variant, how = choose(bound.route, key, random()), How.SPLIT_DRAWN if key is None else How.SPLIT_KEYED
+        arm = self._series(bound, variant, False, self._engine.peek(bound.route.model, variant.version))
+        arm.series.assigned(how)
+        return arm, how
 
     def infer(self, assignment: Assignment, call: Call, request: InferRequest) -> Awaitable[InferResponse]:
         """Run the assigned version, or the one that steps in for it. The caller closes the assignment, also when this
@@ -170,7 +186,7 @@ class Dataplane:
     def _series(self, bound: BoundRoute, variant: Variant, direct: bool, loaded: Loaded | None) -> Bound:
         key = (variant.name, variant.version, direct)
         known = bound.series.get(key)
-        if known is not None and known[0] is loaded:
+        if known is not None and known.loaded is loaded:
             return known
         route = bound.route
         name = SeriesName(route.model, variant.version, variant.name, route.epoch, direct)
@@ -181,7 +197,8 @@ class Dataplane:
         if self._feedback is not None and loaded is not None:
             given = Given(route.model, variant.version, variant.name, route.epoch, "direct" if direct else "split")
             stamp = self._feedback.stamp(given, loaded.watch)
-        found = bound.series[key] = (loaded, series, tap, stamp)
+        found = bound.series[key] = Bound(route.model, variant, loaded, series, tap, stamp)
+        bound.shares = any(arm.loaded is not None and arm.loaded.batcher is not None for arm in bound.series.values())
         return found
 
     def _bind(self, route: Route, before: BoundRoute | None) -> BoundRoute:

@@ -14,6 +14,7 @@ of unknown rank) has a row for each of its entries; every other output is one ro
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import isfinite
 from typing import Any, Literal, Protocol
 
@@ -65,10 +66,12 @@ class Signature(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Probe:
-    """Looks at one output: `one` for a single row, `many` for the rows behind the first. Both give cell numbers."""
+    """Looks at one output: `one` for a single row, `many` for the rows behind the first; `each` is `one` for each row.
+    All give cell numbers."""
 
     output: str
     one: Callable[[Array], Cells]
+    each: Callable[[Array], list[Cells]]
     many: Callable[[Array], Pairs]
 
 
@@ -96,6 +99,13 @@ class Watch:
             else:
                 first += probe.one(array)
         return first, more
+
+    def cells_of_rows(self, outputs: Mapping[str, Array], rows: int) -> list[Cells]:
+        """The first part of `cells` for each row by itself. `outputs`: of so many requests of one row, none empty."""
+        found = [probe.each(outputs[probe.output]) for probe in self.probes]
+        if len(found) == 1:
+            return found[0]
+        return [tuple(chain.from_iterable(cells)) for cells in zip(*found, strict=True)] if found else [()] * rows
 
 
 def compile_watch(meanings: Sequence[OutputMeaning], signature: Signature) -> Watch:
@@ -154,6 +164,9 @@ def _class_probe(name: str, labels: tuple[str, ...], start: int) -> _Probe:
     def one(array: Array) -> Cells:
         return (cell_of.get(array.item(0), other),)
 
+    def each(array: Array) -> list[Cells]:
+        return [(cell_of.get(value, other),) for value in array.reshape(len(array), -1)[:, 0].tolist()]
+
     def many(array: Array) -> Pairs:
         counts: dict[int, int] = {}
         for value in array.reshape(len(array), -1)[:, 0].tolist():
@@ -161,7 +174,7 @@ def _class_probe(name: str, labels: tuple[str, ...], start: int) -> _Probe:
             counts[cell] = counts.get(cell, 0) + 1
         return tuple(counts.items())
 
-    return _Probe(name, one, many)
+    return _Probe(name, one, each, many)
 
 
 def label_cells(labels: tuple[str, ...], start: int) -> dict[Hashable, int]:
@@ -183,13 +196,18 @@ def _value_probe(name: str, edges: tuple[float, ...], start: int) -> _Probe:
     nonfinite, limits = start + len(edges) + 1, np.asarray(edges)
 
     def one(array: Array) -> Cells:
-        value = array.item(0)
+        return cells(array.item(0))
+
+    def cells(value: float) -> Cells:
         return (start + bisect_left(edges, value) if isfinite(value) else nonfinite,)
+
+    def each(array: Array) -> list[Cells]:
+        return [cells(value) for value in array.reshape(len(array), -1)[:, 0].tolist()]
 
     def many(array: Array) -> Pairs:
         return _binned(array.reshape(len(array), -1)[:, 0], limits, start)
 
-    return _Probe(name, one, many)
+    return _Probe(name, one, each, many)
 
 
 def _top_probe(name: str, edges: tuple[float, ...], start: int, classes: tuple[int | None, int]) -> _Probe:
@@ -197,7 +215,12 @@ def _top_probe(name: str, edges: tuple[float, ...], start: int, classes: tuple[i
     class_start, class_count = classes
 
     def one(array: Array) -> Cells:
-        row = array.ravel().tolist()
+        return cells(array.ravel().tolist())
+
+    def each(array: Array) -> list[Cells]:
+        return [cells(row) for row in array.reshape(len(array), -1).tolist()]
+
+    def cells(row: list[float]) -> Cells:
         # Any NaN or infinity makes the sum so: one look at all numbers in C.
         if not isfinite(sum(row)):
             return (nonfinite,) if class_start is None else (nonfinite, class_start + class_count - 1)
@@ -217,7 +240,7 @@ def _top_probe(name: str, edges: tuple[float, ...], start: int, classes: tuple[i
         places = np.where(finite, np.minimum(rows.argmax(axis=1), class_count - 1), class_count - 1)
         return pairs + _counted(places, class_start)
 
-    return _Probe(name, one, many)
+    return _Probe(name, one, each, many)
 
 
 def _binned(values: Array, limits: Array, start: int) -> Pairs:

@@ -51,6 +51,7 @@ class Lane(Connection):
     idle_since: float | None = None
     _known: Known | None = None
     _unlike = 0
+    _nonsense: str | None = None
     _between = True
     _chunk: bytes | None = None
 
@@ -157,7 +158,7 @@ class Lane(Connection):
     def _begin(self, headers: Mapping[bytes, bytes], model: str, version: str | None, keep_alive: bool = True) -> Ride:
         """A ride whose head is here, already refused if that can be known from it."""
         arrival = Arrival(headers, request_id_of(headers.get(b"x-request-id")), perf_counter_ns(), model, version)
-        ride = Ride(arrival, keep_alive)
+        ride = Ride(self, arrival, keep_alive)
         self.cycle = ride  # type: ignore[assignment]
         self.v2.in_flight += 1
         try:
@@ -168,20 +169,21 @@ class Lane(Connection):
 
     def _answer(self, ride: Ride, body: bytes) -> None:
         ride.more_body = False
-        self._step(ride, self.v2.answer(ride.arrival, body))
+        if not self.v2.express.take(ride, body):
+            self.step(ride, self.v2.answer(ride.arrival, body))
 
-    def _step(self, ride: Ride, work: Work) -> None:
+    def step(self, ride: Ride, work: Work) -> None:
         """Go on with a request by hand: most models run on the loop, alone or with all that came in the same turn, and
         then the answer is there without any task."""
-        ride.work = ride.seat = None
+        ride.work = ride.hurry = None
         try:
             first = work.send(None)
         except StopIteration as done:
-            self._finish(ride, done.value)
+            self.finish(ride, done.value)
             return
         if isinstance(first, Seat):
-            ride.work, ride.seat = work, first
-            first.resume = partial(self._step, ride, work)
+            ride.work, ride.hurry = work, first.hurry
+            first.resume = partial(self.step, ride, work)
             return
         ride.task = self.loop.create_task(go_on(work, first))
         self.tasks.add(ride.task)  # type: ignore[arg-type]
@@ -221,17 +223,19 @@ class Lane(Connection):
     def _is_free(self) -> bool:
         """Whether nothing is under way here; what waits for others in this turn is hurried."""
         ride = self.cycle
-        if isinstance(ride, Ride) and ride.seat is not None and ride.seat.hurry is not None:
-            ride.seat.hurry()
+        if isinstance(ride, Ride) and ride.hurry is not None:
+            ride.hurry()
         return ride is None or ride.response_complete
 
     def send_400_response(self, msg: str) -> None:
-        self._is_free()
-        super().send_400_response(msg)
+        if not self._is_free() and isinstance(self.cycle, Ride):
+            self._nonsense = msg  # what was asked before is answered before
+        else:
+            super().send_400_response(msg)
 
     def _refuse(self, ride: Ride, error: SerinError) -> None:
         final = isinstance(error, PayloadTooLarge | RequestTimeout)
-        self._finish(ride, self.v2.refused(error, ride.arrival), final)
+        self.finish(ride, self.v2.refused(error, ride.arrival), final)
 
     def _finish_task(self, ride: Ride, task: "asyncio.Task[Reply]") -> None:
         self.tasks.discard(task)
@@ -240,9 +244,10 @@ class Lane(Connection):
             if not self.transport.is_closing():
                 self.transport.close()
         else:
-            self._finish(ride, task.result())
+            self.finish(ride, task.result())
 
-    def _finish(self, ride: Ride, reply: Reply, final: bool = False) -> None:
+    def finish(self, ride: Ride, reply: Reply, final: bool = False) -> None:
+        """Send an answer, if anybody waits for it."""
         self._leave(ride)
         if ride.disconnected or self.transport.is_closing():
             return
@@ -252,6 +257,8 @@ class Lane(Connection):
         self.transport.write(b"".join(pieces))
         if last:
             self.transport.close()
+        elif self._nonsense is not None:
+            super().send_400_response(self._nonsense)
         self.on_response_complete()
 
     def _leave(self, ride: Ride) -> None:

@@ -92,14 +92,19 @@ def told(assignment: Assignment) -> bytes:
     """The header fields of an answer that was given: who, and the token with which feedback comes back."""
     lines = served(assignment)
     if assignment.stamp is not None and not assignment.reason:  # who stepped in says nothing of who was chosen
-        lines += b"serin-assignment: %b\r\n" % assignment.stamp(assignment.cells)
+        lines += token_line(assignment.stamp(assignment.cells))
     return lines
+
+
+def token_line(token: bytes) -> bytes:
+    """The header field of a token."""
+    return b"serin-assignment: %b\r\n" % token
 
 
 def succeeded(encoded: Encoded, assignment: Assignment, arrival: Arrival) -> Reply:
     extra = told(assignment)
     if encoded.header_length is None:
-        return Reply(200, _lines(JSON, encoded.body, arrival.request_id) + extra, encoded.body)
+        return Reply(200, json_lines(encoded.body, arrival.request_id) + extra, encoded.body)
     extra += b"%b: %d\r\n" % (HEADER, encoded.header_length)
     return Reply(200, _lines(BINARY, encoded.body, arrival.request_id) + extra, encoded.body)
 
@@ -110,6 +115,11 @@ async def compressed(reply: Reply, arrival: Arrival) -> Reply:
     body = await asyncio.to_thread(compress, reply.body, coding.decode())
     kept = [header for header in reply.headers if header[0] != b"content-length"]
     return Reply(200, written([*kept, (b"content-length", b"%d" % len(body)), (b"content-encoding", coding)]), body)
+
+
+def json_lines(body: bytes, request_id: str) -> bytes:
+    """The first header fields of an answer in JSON."""
+    return _lines(JSON, body, request_id)
 
 
 def _lines(content_type: bytes, body: bytes, request_id: str) -> bytes:

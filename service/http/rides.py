@@ -1,33 +1,37 @@
 """What the fast lane holds: a request under way, a head that was seen before, a coroutine that is stepped by hand."""
 
 import asyncio
-from collections.abc import Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from types import coroutine
-from typing import Any
+from typing import Any, Protocol
 
+from service.calls import Assignment
 from service.http.replies import Arrival, Reply
-from service.runtime.seats import Seat
+from service.http.v2 import V2
 
 Work = Coroutine[Any, Any, Reply]
+
+
+class Stepping(Protocol):
+    """The connection of a request."""
+
+    v2: V2
+
+    def step(self, ride: "Ride", work: Work) -> None: ...
+    def finish(self, ride: "Ride", reply: Reply) -> None: ...
 
 
 class Ride:
     """One request in the lane, seen by uvicorn's protocol as the cycle in progress."""
 
     __slots__ = (
-        "arrival",
-        "body",
-        "disconnected",
-        "keep_alive",
-        "more_body",
-        "response_complete",
-        "seat",
-        "task",
-        "work",
+        *("arrival", "body", "disconnected", "keep_alive", "lane", "more_body", "response_complete"),
+        *("hurry", "task", "work"),
     )
 
-    def __init__(self, arrival: Arrival, keep_alive: bool) -> None:
+    def __init__(self, lane: Stepping, arrival: Arrival, keep_alive: bool) -> None:
+        self.lane = lane
         self.arrival = arrival
         self.keep_alive = keep_alive
         self.body: bytes | bytearray = b""
@@ -36,7 +40,15 @@ class Ride:
         self.response_complete = False
         self.task: asyncio.Task[Reply] | None = None
         self.work: Work | None = None
-        self.seat: Seat | None = None
+        self.hurry: Callable[[], None] | None = None
+
+    def deliver(self, reply: Reply) -> None:
+        """Answer it."""
+        self.lane.finish(self, reply)
+
+    def go_on(self, body: bytes, assignment: Assignment) -> None:
+        """Answer it the ordinary way, with what it has been given to."""
+        self.lane.step(self, self.lane.v2.answer(self.arrival, body, assignment))
 
     @property
     def message_event(self) -> "Ride":

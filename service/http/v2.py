@@ -26,8 +26,9 @@ from router.errors import (
     Unavailable,
 )
 from router.telemetry import Outcome
-from service.calls import time_allowed_ns
+from service.calls import Assignment, time_allowed_ns
 from service.dataplane import OFF_LOOP_BYTES, OUTCOME_OF_KIND, Call, Dataplane
+from service.http.express import Express
 from service.http.replies import (
     CODINGS,
     HEADER,
@@ -102,6 +103,7 @@ class V2:
         self._bounds = bounds
         self._rejected = rejected
         self.max_body_bytes = bounds.limits.max_body_bytes
+        self.express = Express(dataplane, bounds.limits)
         self.in_flight = 0
         self.draining = False
         self._told: Headers = []
@@ -152,12 +154,13 @@ class V2:
         if declared > self._bounds.limits.max_body_bytes:
             raise too_large(self._bounds.limits.max_body_bytes)
 
-    async def answer(self, arrival: Arrival, body: bytes) -> Reply:
-        """The answer to a whole request that was admitted. Never raises but when it is cancelled."""
+    async def answer(self, arrival: Arrival, body: bytes, assignment: Assignment | None = None) -> Reply:
+        """The answer to a whole request that was admitted. Never raises but when it is cancelled. `assignment`: what it
+        has been given to, if it has."""
         try:
             if b"content-encoding" in arrival.headers:
                 body = await self._plain(arrival, body)
-            return await self._infer(arrival, body)
+            return await self._infer(arrival, body, assignment)
         except SerinError as error:
             return self.refused(error, arrival)
         except Exception:
@@ -189,7 +192,7 @@ class V2:
             return decompress(body, encoding, bound)
         return await asyncio.to_thread(decompress, body, encoding, bound)
 
-    async def _infer(self, arrival: Arrival, body: bytes) -> Reply:
+    async def _infer(self, arrival: Arrival, body: bytes, assignment: Assignment | None) -> Reply:
         length = header_length(arrival.headers.get(HEADER), len(body))
         limits = self._bounds.limits
         if (len(body) if length is None else length) <= OFF_LOOP_BYTES:
@@ -205,7 +208,8 @@ class V2:
             body_hash=xxh3_64_intdigest(body),
             body_bytes=len(body),
         )
-        assignment = self._dataplane.assign(call, request)
+        if assignment is None:
+            assignment = self._dataplane.assign(call, request)
         try:
             response = await self._dataplane.infer(assignment, call, request)
             size = sum([output.array.size for output in response.outputs]) * 8

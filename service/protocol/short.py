@@ -5,6 +5,7 @@ they do give is what the patient way would have given, to the byte.
 """
 
 from functools import lru_cache
+from math import prod
 
 import msgspec
 import orjson
@@ -19,7 +20,9 @@ SHORT_BYTES = 8 * 1024
 MAX_BRACKETS = 32
 """More nesting than plain requests have; it bounds the depth that the parser may skip through."""
 
-_NUMBERS = frozenset(name for name, datatype in DATATYPES.items() if datatype.size and name != "BF16")
+NUMBERS = frozenset(name for name, datatype in DATATYPES.items() if datatype.size and name != "BF16")
+
+"""Datatypes whose JSON is what the writer makes of the array."""
 
 
 class _Tensor(msgspec.Struct, gc=False):
@@ -40,19 +43,41 @@ class _Request(msgspec.Struct, gc=False):
 _REQUEST = msgspec.json.Decoder(_Request)
 
 
+class Plain(msgspec.Struct, frozen=True, gc=False):
+    """A request of one floating-point tensor and nothing else. `data` has as many numbers as `shape` says."""
+
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    data: list[float]
+    id: str | None
+
+
+def read_plain(text: bytes, limits: Limits) -> Plain | None:
+    """A request of one tensor in a flat list, its numbers not yet compared with what its datatype can hold; or None."""
+    wire = _read(text, limits)
+    if wire is None or len(wire.inputs) != 1 or wire.parameters is not ABSENT:
+        return None
+    tensor = wire.inputs[0]
+    if not _is_plain(tensor, limits):
+        return None
+    return Plain(tensor.name, tensor.shape, tensor.datatype, tensor.data, wire.id)
+
+
 def read_short(text: bytes, limits: Limits) -> InferRequest | None:
     """A request of floating-point tensors in flat lists, its data ready; or None."""
-    if text.count(b"{") + text.count(b"[") > min(MAX_BRACKETS, limits.max_json_depth):
+    wire = _read(text, limits)
+    if wire is None or len(wire.inputs) > limits.max_inputs:
         return None
-    try:
-        wire = _REQUEST.decode(text)
-        if wire.outputs is not ABSENT or len(wire.inputs) > limits.max_inputs:
+    inputs = {}
+    for tensor in wire.inputs:
+        if not _is_plain(tensor, limits):
             return None
-        if wire.id is not None and len(wire.id) > limits.max_id_length:
+        try:
+            array = number_array(DATATYPES[tensor.datatype], tensor.data).reshape(tensor.shape)
+        except OverflowError:
             return None
-        inputs = {tensor.name: _input(tensor, limits) for tensor in wire.inputs}
-    except (ValueError, OverflowError, RecursionError):
-        return None
+        inputs[tensor.name] = InputTensor(tensor.name, tensor.datatype, tensor.shape, len(tensor.data), array)
     if len(inputs) != len(wire.inputs):
         return None
     if wire.parameters is ABSENT:
@@ -63,31 +88,43 @@ def read_short(text: bytes, limits: Limits) -> InferRequest | None:
     return InferRequest(inputs, wire.id, parameters)
 
 
-def _input(tensor: _Tensor, limits: Limits) -> InputTensor:
-    """Raises ValueError or OverflowError for what is not plain."""
-    shape, datatype, values = tensor.shape, tensor.datatype, tensor.data
-    elements = 1
-    for size in shape:
-        elements *= size
-    plain = len(values) == elements <= limits.max_elements and datatype in FLOATS and tensor.parameters is ABSENT
+def _read(text: bytes, limits: Limits) -> _Request | None:
+    if text.count(b"{") + text.count(b"[") > min(MAX_BRACKETS, limits.max_json_depth):
+        return None
+    try:
+        wire = _REQUEST.decode(text)
+    except (ValueError, RecursionError):
+        return None
+    if wire.outputs is not ABSENT or (wire.id is not None and len(wire.id) > limits.max_id_length):
+        return None
+    return wire
+
+
+def _is_plain(tensor: _Tensor, limits: Limits) -> bool:
+    shape = tensor.shape
+    elements = prod(shape)
     # With a size of 0 the others are bounded by the patient way.
-    if not plain or elements <= 0 or len(shape) > MAX_RANK or min(shape, default=1) < 0:
-        raise ValueError
-    array = number_array(DATATYPES[datatype], values).reshape(shape)
-    return InputTensor(tensor.name, datatype, shape, elements, array)
+    return (
+        len(tensor.data) == elements <= limits.max_elements
+        and elements > 0
+        and tensor.datatype in FLOATS
+        and tensor.parameters is ABSENT
+        and len(shape) <= MAX_RANK
+        and min(shape, default=1) > 0
+    )
 
 
 def write_short(response: InferResponse) -> bytes | None:
     """The JSON of an answer whose outputs are all numbers, flat; or None. NaN and infinities come out as null."""
-    head = _head(response.model_name, response.model_version)
+    head = answer_head(response.model_name, response.model_version)
     pieces = [head if response.id is None else b'%b,"id":%b' % (head, orjson.dumps(response.id)), b',"outputs":[']
     if response.parameters or not response.outputs:
         return None
     for output in response.outputs:
         array = output.array
-        if output.datatype not in _NUMBERS:
+        if output.datatype not in NUMBERS:
             return None
-        pieces.append(_entry(output.name, output.datatype, array.shape))
+        pieces.append(entry_head(output.name, output.datatype, array.shape))
         pieces.append(orjson.dumps(array.reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY))
         pieces.append(b"},")
     pieces[-1] = b"}]}"
@@ -95,10 +132,12 @@ def write_short(response: InferResponse) -> bytes | None:
 
 
 @lru_cache(maxsize=1024)
-def _head(model: str, version: str) -> bytes:
+def answer_head(model: str, version: str) -> bytes:
+    """An answer up to what is its own."""
     return orjson.dumps({"model_name": model, "model_version": version})[:-1]
 
 
 @lru_cache(maxsize=1024)
-def _entry(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
+def entry_head(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
+    """An output up to its numbers."""
     return orjson.dumps({"name": name, "datatype": datatype, "shape": shape})[:-1] + b',"data":'

@@ -250,6 +250,53 @@ async def test_an_idle_connection_is_closed_after_its_time(twins: Twins) -> None
         writer.close()
 
 
+def judged(answers: bytes) -> list[object]:
+    """Status and document of each answer, one after the other."""
+    found: list[object] = []
+    while answers:
+        head, _, rest = answers.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        assert length is not None
+        found += [head.split(b" ", 2)[1], json.loads(rest[: int(length[1])])]
+        answers = rest[int(length[1]) :]
+    return found
+
+
+def some_row(rng: random.Random, number: int) -> bytes:
+    """One good row, mostly; else one of the ways in which a row can be bad, or be more than one row."""
+    row = rng.choice(ROWS)
+    tensor: dict[str, object] = {"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": row}
+    odd: list[dict[str, object]] = [
+        {"name": "pixel"}, {"shape": [1, 63], "data": row[:63]}, {"datatype": "FP64"}, {"data": row[:60]},
+        {"data": [*row[:63], 1e39]}, {"data": [*row[:63], None]}, {"shape": [2, 64], "data": row + row},
+        {"data": [row]}, {"shape": [0, 64], "data": []}, {"shape": [64], "data": row},
+    ]  # fmt: skip
+    if rng.random() < 0.2:
+        tensor |= rng.choice(odd)
+    path = rng.choice(["/v2/models/digits/infer"] * 4 + ["/v2/models/digits/versions/2/infer"])
+    return request(json.dumps({"id": str(number), "inputs": [tensor]}).encode(), path=path)
+
+
+def same(one: object, other: object) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one if key != "request_id")
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == (pytest.approx(other, rel=1e-4, abs=1e-6) if isinstance(other, float) else other)
+
+
+async def test_good_and_bad_requests_of_one_turn_each_get_their_own_answer(twins: Twins) -> None:
+    """A thousand of them from forty clients at a time; the other twin is asked one by one."""
+    rng = random.Random(11)
+    for _ in range(25):
+        asked = [some_row(rng, number) for number in range(40)]
+        together = await asyncio.gather(*(talk(twins.lane, [one], 1) for one in asked))
+        alone = [await talk(twins.plain, [one], 1) for one in asked]
+        for mine, theirs in zip(together, alone, strict=True):
+            assert mine.split(b"\r\n")[0] == theirs.split(b"\r\n")[0]
+            assert same(judged(mine), judged(theirs))
+
+
 async def test_a_body_above_the_limit_ends_the_connection(twins: Twins) -> None:
     for pieces in (
         [request(b"", length=200_001)],
