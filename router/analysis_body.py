@@ -74,6 +74,9 @@ class LatencyBody(_Document):
     max_increase: Annotated[Number, Field(ge=0, le=100)] = Field(
         0.10, description="harm: slower by more, at any of them"
     )
+    ignore_below: Duration = Field(
+        default="1ms", validate_default=True, description="and that quantile above this; 0: no such floor"
+    )
     safe: SafeLatencyBody | None = SafeLatencyBody()
     required: bool = True
 

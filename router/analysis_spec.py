@@ -75,8 +75,18 @@ def require_honourable_analysis(body: SpecBody, strategy: Strategy, steps: tuple
     )
     require(chance or analysis.low_traffic == 0, "analysis.low_traffic", "needs a step with a weight")
     require(bool(_rules(analysis.metrics)), "analysis.metrics", "leaves nothing to judge; use `method: threshold`")
+    _require_floor(analysis.metrics)
     require(analysis.unit == "request", "analysis.unit", "key: units are not counted here; use request")
     _require_times(analysis, body)
+
+
+def _require_floor(metrics: MetricsBody) -> None:
+    if metrics.latency is False:
+        return
+    at, longest = "analysis.metrics.latency.ignore_below", LATENCY_EDGES_SECONDS[-1]
+    require(metrics.latency.ignore_below <= longest, at, f"must be at most {longest:g} s")
+    low = metrics.latency.ignore_below > 0 and min(metrics.latency.quantiles) <= 0.1
+    require(not low, at, "must be 0 with quantiles of 0.1 or less")
 
 
 def _require_times(analysis: AnalysisBody, body: SpecBody) -> None:
@@ -119,6 +129,7 @@ def _latency(metrics: MetricsBody) -> Rule | None:
     return Rule(
         Metric.LATENCY, body.action, float(body.weight), body.required and safe is not None, safe,
         quantiles=tuple(float(quantile) for quantile in body.quantiles), max_increase=float(body.max_increase),
+        ignore_below=body.ignore_below,
     )  # fmt: skip
 
 

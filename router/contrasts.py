@@ -12,7 +12,7 @@ from router.errors import InvalidArgument
 from router.evidence import Block
 from router.families import Floats
 from router.latencies import marked_quantiles, observe_latency
-from router.ledger import FLOOR, HARM, CheckState, Observed, margin_keys
+from router.ledger import FLOOR, HARM, QUICK, CheckState, Observed, margin_keys
 from router.rates import observe_limit, observe_rate
 from router.sequences import RATIO_POINTS
 from router.sequential import ClassCheck, LatencyCheck, LimitCheck, Margin, RateCheck, ScoreCheck, SequentialCheck
@@ -62,14 +62,13 @@ def _observed(check: SequentialCheck, state: CheckState, blocks: Sequence[Block]
 
 
 def harm_log_e(check: SequentialCheck, state: CheckState) -> float:
-    """Log e-value of harm, nats: the mean over quantiles or classes; the lesser of "ratio" and "floor", which is valid
-    for their union; of a score, at most 0 while the estimated shift is below its gate."""
+    """Log e-value of harm, nats: the mean over quantiles or classes, of each the lesser of "ratio" and "floor", which
+    is valid for their union; of a score, at most 0 while the estimated shift is below its gate."""
     harm = state.processes.get(HARM)
     if harm is None:
         return 0.0
-    log_e = float(log_mean_exp(harm.log_e))
-    if isinstance(check, RateCheck) and FLOOR in state.processes:
-        log_e = min(log_e, float(state.processes[FLOOR].log_e[0]))
+    floor = state.processes.get(FLOOR)
+    log_e = float(log_mean_exp(harm.log_e if floor is None else np.minimum(harm.log_e, floor.log_e)))
     if isinstance(check, ScoreCheck) and abs(score_shift(state)) < check.min_auc_shift:
         log_e = min(log_e, 0.0)
     return log_e
@@ -82,8 +81,8 @@ def score_shift(state: CheckState) -> float:
 
 
 def safe_log_e(state: CheckState, margin: Margin) -> float:
-    """Log e-value of "within the margin", nats: the mean of the ways to show it (ratio, floor), each of which must hold
-    at every quantile, so the least of them."""
-    ways = [float(state.processes[key].log_e.min()) for key in margin_keys(margin) if key in state.processes]
-    missing = len(margin_keys(margin)) - len(ways)
-    return float(log_mean_exp(np.asarray(ways + [0.0] * missing)))
+    """Log e-value of "within the margin", nats: the mean of the ways to show it (ratio, floor), and the least of that
+    over the quantiles, for it must hold at each."""
+    keys = [*margin_keys(margin), *([QUICK] if QUICK in state.processes else [])]
+    ways = [state.processes[key].log_e if key in state.processes else np.zeros(1) for key in keys]
+    return float(log_mean_exp(np.stack(np.broadcast_arrays(*ways), axis=-1)).min())

@@ -155,7 +155,7 @@ def _rate(rule: Rule, _shape: Shape) -> SequentialCheck:
 def _latency(rule: Rule, _shape: Shape) -> SequentialCheck:
     return LatencyCheck(
         name=str(rule.metric), weight=rule.weight, action=rule.action, edges=LATENCY_EDGES_SECONDS,
-        quantiles=rule.quantiles, max_increase=rule.max_increase,
+        quantiles=rule.quantiles, max_increase=rule.max_increase, ignore_below=rule.ignore_below,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from router.errors import InvalidArgument
 from router.evaluator import EVIDENCE, Evidence, judged, stand_of
 from router.explanation import CheckExplanation, Estimate, explain
 from router.policy import Metric, Policy
-from router.sequential import Action, Margin, RateCheck, SequentialCheck
+from router.sequential import Action, LatencyCheck, Margin, RateCheck, SequentialCheck
 from router.strategies import Step
 
 Document = dict[str, Any]
@@ -116,7 +116,7 @@ def margin_text(check: SequentialCheck, margin: Margin) -> str:
     ways = []
     if margin.ratio is not None:
         if check.name == Metric.LATENCY:
-            ways.append(f"less than {100 * (margin.ratio - 1):.3g} % slower at every quantile")
+            ways.append(f"less than {100 * (margin.ratio - 1):.3g} % slower at every quantile{_floor_text(check)}")
         elif isinstance(check, RateCheck) and check.more_is_better:
             ways.append(f"more than {margin.ratio:g} times stable's")
         else:
@@ -124,6 +124,11 @@ def margin_text(check: SequentialCheck, margin: Margin) -> str:
     if margin.below is not None:
         ways.append(f"a rate below {100 * margin.below:g} %")
     return ", or ".join(ways)
+
+
+def _floor_text(check: SequentialCheck) -> str:
+    floor = check.ignore_below if isinstance(check, LatencyCheck) else 0.0
+    return f", or that quantile below {1000 * floor:g} ms" if floor else ""
 
 
 def _estimate(one: Estimate, name: str, shape: Shape | None) -> Document:

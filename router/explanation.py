@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from router.analysis import Wealth
 from router.contrasts import safe_log_e, start
-from router.latencies import shift_edge
-from router.ledger import CheckState, below_key, ratio_key
+from router.latencies import floor_edge, shift_edge
+from router.ledger import QUICK, CheckState, below_key, ratio_key
 from router.rates import log_odds_margin
 from router.sequences import events_to_safety, mean_interval, rate_interval, ratio_interval, requests_to_limit
 from router.sequential import Budgets, ClassCheck, LatencyCheck, LimitCheck, Margin, RateCheck, ScoreCheck
@@ -104,21 +104,35 @@ def _rate_needs(check: Check, state: CheckState, share: float, alpha: float) -> 
 
 
 def _latency_needs(check: LatencyCheck, state: CheckState, share: float, alpha: float) -> float:
-    """The slowest quantile."""
-    ratio, total = (check.safe and check.safe.ratio) or 1.0, float(state.history.sum())
-    worst, process = 0.0, state.processes.get(ratio_key(ratio))
-    for row, edge in enumerate(state.edges[: len(check.quantiles)]):
-        shifted = shift_edge(check.edges, edge, ratio) if edge >= 0 else None
-        if shifted is None:
-            return math.inf
-        near, far = ((float(state.history[at + 1 :].sum()) + 0.5) / (total + 1.0) for at in (edge, shifted))
-        if far >= near:
-            return math.inf
-        events = share * far + (1.0 - share) * near
-        log_e = 0.0 if process is None else float(process.log_e[row])
-        worst = max(worst, events_to_safety(share * far / events, near / far, alpha, log_e) / events)
-    return worst
+    """The slowest quantile, each by the quicker of its ways; with two, each has to show twice as much."""
+    level = alpha / 2.0 if check.ignore_below else alpha
+    rows = range(len(check.quantiles))
+    ways = (
+        (_ratio_needs(check, state, row, share, level), _quick_needs(check, state, row, share, level)) for row in rows
+    )
+    return max(min(way) for way in ways)
 
 
-def _log_e(state: CheckState, key: str) -> float:
-    return float(state.processes[key].log_e[0]) if key in state.processes else 0.0
+def _ratio_needs(check: LatencyCheck, state: CheckState, row: int, share: float, alpha: float) -> float:
+    ratio, total, edge = (check.safe and check.safe.ratio) or 1.0, float(state.history.sum()), state.edges[row]
+    shifted = shift_edge(check.edges, edge, ratio) if edge >= 0 else None
+    if shifted is None:
+        return math.inf
+    near, far = ((float(state.history[at + 1 :].sum()) + 0.5) / (total + 1.0) for at in (edge, shifted))
+    if far >= near:
+        return math.inf
+    events = share * far + (1.0 - share) * near
+    log_e = _log_e(state, ratio_key(ratio), row)
+    return events_to_safety(share * far / events, near / far, alpha, log_e) / events
+
+
+def _quick_needs(check: LatencyCheck, state: CheckState, row: int, share: float, alpha: float) -> float:
+    if not check.ignore_below:
+        return math.inf
+    slow, total = float(state.history[floor_edge(check) + 1 :].sum()), float(state.history.sum())
+    log_e = _log_e(state, QUICK, row)
+    return requests_to_limit((slow + 0.5) / (total + 1.0), 1.0 - check.quantiles[row], alpha, log_e) / share
+
+
+def _log_e(state: CheckState, key: str, row: int = 0) -> float:
+    return float(state.processes[key].log_e[row]) if key in state.processes else 0.0

@@ -1,7 +1,8 @@
 """What blocks add to a check of latency: marks at edges that were chosen before them. Pure; numpy only.
 
 The control is marked at its edge e, the candidate at the edge for (1 + margin) e: then "not slower than the margin"
-is "not marked more often", for any distribution.
+is "not marked more often", for any distribution. With `ignore_below`, each quantile has a second test, of the candidate
+alone: whether more than its tail is above that.
 """
 
 import math
@@ -13,9 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.evidence import Block
-from router.families import ODDS_GRID, Floats, Marks, conditional_llr
+from router.families import (
+    ODDS_GRID,
+    SAFE_FRACTIONS,
+    Floats,
+    Marks,
+    bernoulli_llr,
+    conditional_llr,
+    rates_above,
+    rates_below,
+)
 from router.ledger import (
+    FLOOR,
     HARM,
+    QUICK,
     Bets,
     CheckState,
     Observed,
@@ -60,11 +72,39 @@ def observe_latency(check: LatencyCheck, state: CheckState, blocks: Sequence[Blo
         grids = design_grids(_designs(check, named, above[2], ratio))
         llr = conditional_llr(_slower(check, named, above, ratio), grids)
         bets.add(ratio_key(ratio), llr.reshape(*named.shape, -1), design_prior(llr.shape[1]))
+    if check.ignore_below > 0.0:
+        _bet_on_floor(check, above, bets)
     same = _slower(check, named, above, 1.0)
     processes, paths = bets.play()
     after = summed(state.likelihood, ratio_likelihood(same).reshape(*named.shape, -1))[-1]
     run = Run(same, epochs, seen, tuple(edges[-1].tolist()))
-    return Observed(count(state, run, processes, after), told, log_mean_exp(paths[HARM]))
+    harm = np.minimum(paths[HARM], paths.get(FLOOR, paths[HARM]))
+    return Observed(count(state, run, processes, after), told, log_mean_exp(harm))
+
+
+def _bet_on_floor(check: LatencyCheck, above: Sequence[Floats], bets: Bets) -> None:
+    """Family D, the candidate alone: a row for each quantile on "its tail is not all that is above the floor", and, for
+    safety, on "less than its tail is". Half of the latter lies on the share that the control had there before."""
+    place = floor_edge(check) + 1
+    n, k = above[0][:, 0], above[0][:, place]
+    usual = (above[2][:, place] + 0.5) / (above[2][:, 0] + 1.0)
+    tails = [1.0 - quantile for quantile in marked_quantiles(check)]
+    harm = np.stack([bernoulli_llr(k, n, tail, rates_above(tail)) for tail in tails], axis=1)
+    bets.add(FLOOR, harm, even_prior(harm.shape[2]))
+    if check.margins:
+        safe = np.stack([_below_tail(k, n, tail, usual) for tail in tails[: len(check.quantiles)]], axis=1)
+        bets.add(QUICK, safe, design_prior(safe.shape[2]))
+
+
+def _below_tail(k: Floats, n: Floats, tail: float, usual: Floats) -> Floats:
+    rates = np.broadcast_to(rates_below(tail), (len(n), len(SAFE_FRACTIONS)))
+    first = np.clip(usual, rates[0, 0], rates[0, -1])[:, None]
+    return bernoulli_llr(k, n, tail, np.concatenate([first, rates], axis=1))
+
+
+def floor_edge(check: LatencyCheck) -> int:
+    """The first edge that is not below `ignore_below`."""
+    return bisect_left(check.edges, check.ignore_below)
 
 
 def marked_quantiles(check: LatencyCheck) -> tuple[float, ...]:

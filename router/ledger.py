@@ -13,7 +13,8 @@ from router.families import ODDS_GRID, SAFE_FRACTIONS, Floats, Marks, bernoulli_
 from router.sequential import Margin, SequentialCheck
 from router.wealth import Bet, EProcess, design_prior, even_prior, play
 
-HARM, FLOOR = "harm", "floor"
+HARM, FLOOR, QUICK = "harm", "floor", "quick"
+"""E-processes against "no worse than tolerated", "too small to matter", and "too slow to be called quick"."""
 HALF_LIFE = 10_000.0
 """Control requests after which what was seen of the control counts half."""
 ENOUGH_HISTORY = 50

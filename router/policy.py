@@ -22,10 +22,10 @@ class Metric(StrEnum):
 class Rule:
     """One metric: what harm is, what it leads to, and what must be shown before the next step.
 
-    max_ratio: of rates, candidate / stable (reward: harm is below it); ignore_below: a rate that is never harm;
-    max_increase: of latency, 0.1 is 10 %; tolerance: of a class's share; min_auc_shift: of a score. `safe` None: the
-    margin grows narrower with the weight (errors) or nothing must be shown. output: whose classes or scores, "": the
-    first that is watched. delay_seconds: how late labels may come.
+    max_ratio: of rates, candidate / stable (reward: harm is below it); ignore_below: a rate (of latency a
+    quantile, seconds) that is never harm; max_increase: of latency, 0.1 is 10 %; tolerance: of a class's share;
+    min_auc_shift: of a score. `safe` None: the margin grows narrower with the weight (errors) or nothing must be shown.
+    output: whose classes or scores, "": the first that is watched. delay_seconds: how late labels may come.
     """
 
     metric: Metric

@@ -50,8 +50,7 @@ def observe_rate(check: RateCheck, state: CheckState, blocks: Sequence[Block]) -
     bets.add_below(check, k_c, n_c, low_rate(seen[:-1]))
     processes, paths = bets.play()
     likelihood = paired_likelihood(k_c, k_s) if check.mark == "paired" else ratio_likelihood(run.marks)
-    harm = paths[HARM][:, 0]
-    harm = np.minimum(harm, paths[FLOOR][:, 0]) if FLOOR in paths else harm
+    harm = np.minimum(paths[HARM], paths.get(FLOOR, paths[HARM]))[:, 0]
     after = summed(state.likelihood, likelihood[:, None])[-1]
     return Observed(count(state, run, processes, after), told, harm)
 

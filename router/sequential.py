@@ -109,11 +109,13 @@ class LimitCheck(SequentialCheck):
 class LatencyCheck(SequentialCheck):
     """Quantiles of latency. Harm: slower than (1 + max_increase) times the control at some quantile. Safe:
     `Margin(ratio=1.2)` is +20 % at every quantile. `edges`: upper edges of the latency cells, in any unit, growing; one
-    more cell lies above. `reference`: the control's cells from before the rollout, if there are any."""
+    more cell lies above. `reference`: the control's cells from before the rollout, if there are any. `ignore_below`: in
+    the unit of the edges; a quantile below it is neither harm nor unsafe, whatever the control's is."""
 
     edges: tuple[float, ...]
     quantiles: tuple[float, ...] = (0.5, 0.95, 0.99)
     max_increase: float = 0.10
+    ignore_below: float = 0.0
     reference: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -126,6 +128,8 @@ class LatencyCheck(SequentialCheck):
         _require(likely, f"{self.name}: quantiles lie between 0 and 1")
         slower = all(margin.ratio is not None and margin.ratio > 1.0 for margin in self.margins)
         _require(slower and self.max_increase >= 0.0, f"{self.name}: a margin of latency is a ratio above 1")
+        known = 0.0 <= self.ignore_below <= self.edges[-1] and (not self.ignore_below or min(self.quantiles) > 0.1)
+        _require(known, f"{self.name}: ignore_below is at most the last edge, and for quantiles above 0.1 only")
         fits = len(self.reference) in (0, len(self.edges) + 1)
         _require(fits, f"{self.name}: the reference has {len(self.reference)} cells for {len(self.edges)} edges")
 

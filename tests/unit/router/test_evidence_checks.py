@@ -211,6 +211,37 @@ def test_latency_is_safe_only_when_every_quantile_is() -> None:
     assert safe_log_e(tail, Margin(1.2)) < 0.0
 
 
+def test_latency_below_the_floor_is_neither_harm_nor_unsafe() -> None:
+    rng = np.random.default_rng(8)
+    slower = [block(i, latencies(rng, 400, slower=2.0), latencies(rng, 400)) for i in range(30)]
+
+    def check(floor: float) -> LatencyCheck:
+        return LatencyCheck(name="l", edges=EDGES, safe=Margin(1.2), ignore_below=floor)
+
+    for floor, harmful in ((0.0, True), (0.01, True), (0.25, False)):
+        state = after(check(floor), slower)
+        assert (harm_log_e(check(floor), state) > math.log(100.0)) is harmful
+        assert (safe_log_e(state, Margin(1.2)) > math.log(20.0)) is not harmful
+
+
+def test_a_slow_tail_above_the_floor_is_harm_though_the_median_is_below_it() -> None:
+    rng = np.random.default_rng(9)
+    check = LatencyCheck(name="l", edges=EDGES, safe=Margin(1.2), ignore_below=0.08)
+    tail = after(check, [block(i, latencies(rng, 400, tail=3.0), latencies(rng, 400)) for i in range(60)])
+    assert harm_log_e(check, tail) > math.log(100.0)
+    assert safe_log_e(tail, Margin(1.2)) < math.log(20.0)
+
+
+def test_a_floor_of_latency_never_turns_equal_versions_into_harm() -> None:
+    harmed = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        check = LatencyCheck(name="l", edges=EDGES, ignore_below=0.03)
+        state = after(check, [block(i, latencies(rng, 50), latencies(rng, 50)) for i in range(60)])
+        harmed += harm_log_e(check, state) > math.log(20.0)
+    assert harmed <= 6  # of 40 at 5 %: more has a probability below 1 %
+
+
 def test_without_room_above_the_last_edge_nothing_is_shown() -> None:
     check = LatencyCheck(name="l", edges=(1.0, 1.1), safe=Margin(1.2), reference=(0, 0, 5000))
     state = after(check, [block(i, Arm(latency=(0, 0, 50)), Arm(latency=(0, 0, 50))) for i in range(30)])

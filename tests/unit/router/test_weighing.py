@@ -180,7 +180,7 @@ def test_the_document_for_people_has_counts_odds_intervals_and_what_is_needed() 
     assert errors["safe"]["margin"] == "fewer than 1.5 times stable's, or a rate below 0.5 %"
     assert errors["harm"]["needed"] == "100 : 1"
     assert [one["label"] for one in latency["estimates"]] == ["p50", "p95", "p99"]
-    assert latency["safe"]["margin"] == "less than 20 % slower at every quantile"
+    assert latency["safe"]["margin"] == "less than 20 % slower at every quantile, or that quantile below 1 ms"
     assert latency["requests_needed"] > 0
     assert valid["safe"] is None
     assert (found["assignment"]["broken"], found["blocks"]) == (False, 60)
