@@ -14,6 +14,7 @@ from service.protocol.json_codec import NonFinite
 from service.protocol.messages import InferRequest, InferResponse, Parameter
 from service.protocol.tensors import Array
 from service.runtime.engine import Loaded
+from service.runtime.gates import DEFAULT_PRIORITY
 
 OUTCOME_OF_KIND: Mapping[Kind, Outcome] = {
     Kind.INVALID_ARGUMENT: Outcome.CLIENT_ERROR,
@@ -44,6 +45,7 @@ class Call(Struct, frozen=True):
     deadline_ns: int
     body_hash: int = 0
     body_bytes: int = 0
+    priority: int = DEFAULT_PRIORITY
 
 
 class Assignment(Struct):
@@ -100,6 +102,14 @@ def time_allowed_ns(request_seconds: float, parameters: Mapping[str, Parameter])
     if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
         raise InvalidArgument("the parameter `timeout` must be a whole number of microseconds")
     return min(allowed, wanted * 1000) if wanted else allowed
+
+
+def priority_of(parameters: Mapping[str, Parameter]) -> int:
+    """The parameter `priority`: 1 comes first, 0 is the server's own. Raises InvalidArgument for what is no number."""
+    wanted = parameters.get("priority", 0)
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
+        raise InvalidArgument("the parameter `priority` must be a whole number from 0 on; 1 is the highest")
+    return wanted or DEFAULT_PRIORITY
 
 
 Run = Callable[[Assignment, Call, InferRequest], Awaitable[InferResponse]]

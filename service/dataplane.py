@@ -288,9 +288,9 @@ async def run(
     if (own := loaded.manifest.execution.timeout_seconds) is not None:
         deadline_ns = min(deadline_ns, call.arrived_ns + int(own * 1e9))
     if loaded.batcher is not None:
-        ran = await loaded.batcher.run(feeds, wanted, deadline_ns, call.body_hash)
+        ran = await loaded.batcher.run(feeds, wanted, deadline_ns, call.body_hash, call.priority)
     else:
-        ran = await executor.run_anyhow(feeds, wanted, deadline_ns, call.body_hash)
+        ran = await executor.run_anyhow(feeds, wanted, deadline_ns, call.body_hash, call.priority)
     arrays, queued, computed, assignment.leads = ran
     assignment.queue_ns, assignment.compute_ns = queued, computed
     assignment.result_ns = perf_counter_ns()

@@ -11,7 +11,7 @@ from xxhash import xxh3_64_intdigest
 
 from router.errors import DeadlineExceeded, Internal, SerinError, Unavailable
 from router.telemetry import Outcome
-from service.calls import time_allowed_ns
+from service.calls import priority_of, time_allowed_ns
 from service.dataplane import OFF_LOOP_BYTES, OUTCOME_OF_KIND, Assignment, Call, Dataplane
 from service.grpc.answers import Context, Trailers, fail, headers_of, note, trailers_of
 from service.grpc.streams import until
@@ -20,6 +20,7 @@ from service.http.v2 import REASON, V2, Bounds, request_id_of
 from service.pb.messages import ModelStreamInferResponse
 from service.protocol.messages import InferRequest
 from service.protocol.proto_codec import decode, encode, parse
+from service.runtime.gates import DEFAULT_PRIORITY
 
 log = logging.getLogger("serin.request")
 
@@ -107,6 +108,7 @@ class Inference:
             deadline_ns=allowed if arrival.ends_ns is None else min(allowed, arrival.ends_ns),
             body_hash=xxh3_64_intdigest(body),
             body_bytes=len(body),
+            priority=priority_of(request.parameters) if request.parameters else DEFAULT_PRIORITY,
         )
         assignment = self._dataplane.assign(call, request)
         return await self._run(assignment, call, request, arrival.request_id)

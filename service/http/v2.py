@@ -26,7 +26,7 @@ from router.errors import (
     Unavailable,
 )
 from router.telemetry import Outcome
-from service.calls import Assignment, time_allowed_ns
+from service.calls import Assignment, priority_of, time_allowed_ns
 from service.dataplane import OFF_LOOP_BYTES, OUTCOME_OF_KIND, Call, Dataplane
 from service.http.express import Express
 from service.http.replies import (
@@ -44,6 +44,7 @@ from service.http.replies import (
 from service.protocol.bodies import decompress, header_length
 from service.protocol.codec import decode, encode
 from service.protocol.limits import Limits
+from service.runtime.gates import DEFAULT_PRIORITY
 
 log = logging.getLogger("serin.request")
 
@@ -207,6 +208,7 @@ class V2:
             deadline_ns=arrival.at_ns + time_allowed_ns(self._bounds.request_seconds, request.parameters),
             body_hash=xxh3_64_intdigest(body),
             body_bytes=len(body),
+            priority=priority_of(request.parameters) if request.parameters else DEFAULT_PRIORITY,
         )
         if assignment is None:
             assignment = self._dataplane.assign(call, request)

@@ -12,6 +12,7 @@ from time import perf_counter_ns
 
 from router.errors import Cancelled, DeadlineExceeded
 from service.runtime.executor import Executor, Interrupted, run_noted
+from service.runtime.gates import DEFAULT_PRIORITY
 from service.runtime.jobs import Job
 from service.runtime.profile import element_count
 from service.runtime.seats import Apart, Feeds, Names, Outcome, Ran, Seat, run_together, sharing
@@ -51,22 +52,25 @@ class Batcher:
         self._leading = 0
         self._leaders: set[asyncio.Task[None]] = set()
 
-    async def run(self, feeds: Feeds, names: Names, deadline_ns: int, body_hash: int = 0) -> Ran:
+    async def run(
+        self, feeds: Feeds, names: Names, deadline_ns: int, body_hash: int = 0, priority: int = DEFAULT_PRIORITY
+    ) -> Ran:
         """Run with whoever else is there. Raises as `Executor.run` does."""
         executor = self._executor
         key, rows = sharing(feeds, names, self._every)
         inline = executor.inlines(feeds) and not self.limits.wait_seconds
         if rows == 0 or rows >= self.rows or executor.is_suspect or (inline and executor.is_lone()):
-            return await executor.run_anyhow(feeds, names, deadline_ns, body_hash)
+            return await executor.run_anyhow(feeds, names, deadline_ns, body_hash, priority)
         seat = Seat(feeds, names, key, rows, self._loop)
         seat.arrived_ns, seat.deadline_ns, seat.body_hash = perf_counter_ns(), deadline_ns, body_hash
+        seat.priority = priority
         if not inline:
             return await self._in_thread(seat)
         self._take_place(seat)
         try:
             return await seat
         except Interrupted:
-            return await executor.run(feeds, names, deadline_ns, body_hash)
+            return await executor.run(feeds, names, deadline_ns, body_hash, priority)
 
     def close(self) -> None:
         """Form no more batches."""
@@ -133,7 +137,7 @@ class Batcher:
         busy = self._leading >= self.limits.runs
         if busy and len(self._queue) >= self._executor.limits.max_queue:
             raise self._executor.full(len(self._queue) / self.rows)
-        self._queue.append(seat)
+        self._queue.insert(self._place_of(seat), seat)
         self._note(seat, 1)
         if not busy:
             self._leading += 1
@@ -153,6 +157,13 @@ class Batcher:
                 self._queue.remove(seat)
                 self._note(seat, -1)
 
+    def _place_of(self, seat: Seat) -> int:
+        """Behind all that come in no later by their priority: nearly always the end."""
+        place = len(self._queue)
+        while place and self._queue[place - 1].priority > seat.priority:
+            place -= 1
+        return place
+
     async def _lead(self) -> None:
         """Form batches and run them, one after the other, while there is anybody to run."""
         try:
@@ -164,7 +175,7 @@ class Batcher:
     async def _run_next(self) -> None:
         if self.limits.wait_seconds:
             await self._wait_for_more()
-        turn = await self._executor.take_any_turn(FAR_NS)
+        turn = await self._executor.take_any_turn(FAR_NS, self._queue[0].priority if self._queue else DEFAULT_PRIORITY)
         seats = self._next()
         if not seats:
             turn.give_back()

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from router.errors import Cancelled, DeadlineExceeded, ResourceExhausted
 from service.protocol.tensors import Array
+from service.runtime.gates import DEFAULT_PRIORITY, Gate
 from service.runtime.jobs import Job, Result, Timed, Turn, seconds_until
 from service.runtime.pool import Pool
 from service.runtime.profile import INLINE_NS, Profile
@@ -81,7 +82,7 @@ class Executor:
         self._slot = pool.loop_slot
         self._watchdog = pool.watchdog
         self._switch = model.switch()
-        self._gate = asyncio.Semaphore(limits.max_concurrency)
+        self._gate = Gate(limits.max_concurrency)
         self._suspect = False
 
     @property
@@ -138,16 +139,20 @@ class Executor:
         self.on_run(feeds, cost, begun)
         return outputs, 0, cost, True
 
-    async def run_anyhow(self, feeds: Feeds, names: Names, deadline_ns: int, body_hash: int = 0) -> Ran:
+    async def run_anyhow(
+        self, feeds: Feeds, names: Names, deadline_ns: int, body_hash: int = 0, priority: int = DEFAULT_PRIORITY
+    ) -> Ran:
         """Run here and now if that is quick; else, or when it turns out not to be, in a thread. Raises as `run`."""
         if self.inlines(feeds):
             try:
                 return self.run_inline(feeds, names, body_hash)
             except Interrupted:
                 pass
-        return await self.run(feeds, names, deadline_ns, body_hash)
+        return await self.run(feeds, names, deadline_ns, body_hash, priority)
 
-    async def run(self, feeds: Feeds, names: Names, deadline_ns: int, body_hash: int = 0) -> Ran:
+    async def run(
+        self, feeds: Feeds, names: Names, deadline_ns: int, body_hash: int = 0, priority: int = DEFAULT_PRIORITY
+    ) -> Ran:
         """Wait for a turn and run in a thread. `deadline_ns` is a time of `perf_counter_ns`.
 
         Raises ResourceExhausted when the queue is full, DeadlineExceeded when the time is over (the thread is told to
@@ -156,7 +161,7 @@ class Executor:
         arrived = perf_counter_ns()
         if deadline_ns <= arrived:
             raise DeadlineExceeded("the deadline was over before the request could run")
-        turn = await self.take_turn(deadline_ns)
+        turn = await self.take_turn(deadline_ns, priority)
         model = self.runnable
         job: Job[list[Array]] = Job(lambda switch: run_noted(job, model, feeds, names, switch), model.switch())
         job.body_hash = body_hash
@@ -176,30 +181,30 @@ class Executor:
         future.add_done_callback(lambda done: self._ended(done, turn, job))
         return future
 
-    async def take_turn(self, deadline_ns: int) -> "Turn":
+    async def take_turn(self, deadline_ns: int, priority: int = DEFAULT_PRIORITY) -> "Turn":
         """Wait for the right to run in a thread. Raises ResourceExhausted, DeadlineExceeded."""
         if not any(gate.locked() for gate in self._gates()):
-            return await self.take_any_turn(deadline_ns)  # which does not wait
+            return await self.take_any_turn(deadline_ns, priority)  # which does not wait
         if self.queued >= self.limits.max_queue:
             raise self.full(self.queued)
         self.note_queued(1)
         try:
-            return await self.take_any_turn(deadline_ns)
+            return await self.take_any_turn(deadline_ns, priority)
         finally:
             self.note_queued(-1)
 
-    async def take_any_turn(self, deadline_ns: int) -> "Turn":
+    async def take_any_turn(self, deadline_ns: int, priority: int = DEFAULT_PRIORITY) -> "Turn":
         """The same for who is counted elsewhere, however many wait."""
         turn = Turn()
         try:
             for gate in self._gates():
-                await turn.take(gate, deadline_ns)
+                await turn.take(gate, deadline_ns, priority)
         except BaseException:
             turn.give_back()
             raise
         return turn
 
-    def _gates(self) -> tuple[asyncio.Semaphore, ...]:
+    def _gates(self) -> tuple[Gate, ...]:
         return (self._gate, self._pool.alone, self._pool.gate) if self._suspect else (self._gate, self._pool.gate)
 
     async def _result(

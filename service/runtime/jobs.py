@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable
 from time import perf_counter_ns, thread_time_ns
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 from router.errors import Cancelled, DeadlineExceeded
+from service.runtime.gates import DEFAULT_PRIORITY, Gate
 from service.runtime.pool import Pool
 from service.runtime.seats import Feeds
 from service.runtime.watchdog import Switch
@@ -19,16 +20,16 @@ class Turn:
     """What a request holds while it runs, given back exactly once."""
 
     def __init__(self) -> None:
-        self._held: list[asyncio.Semaphore] = []
+        self._held: list[Gate] = []
         self._over = False
 
-    async def take(self, gate: asyncio.Semaphore, deadline_ns: int) -> None:
+    async def take(self, gate: Gate, deadline_ns: int, priority: int = DEFAULT_PRIORITY) -> None:
         """Pass `gate`. Raises DeadlineExceeded. Not by asyncio.timeout: the fast lane comes here outside any task."""
         if not gate.locked():
             await gate.acquire()
             self._held.append(gate)
             return
-        passing = asyncio.ensure_future(gate.acquire())
+        passing = asyncio.ensure_future(gate.acquire(priority))
         passing.add_done_callback(lambda done: self._passed(gate, done))
         try:
             await asyncio.wait((passing,), timeout=seconds_until(deadline_ns))
@@ -38,7 +39,7 @@ class Turn:
             self._over = True
             raise DeadlineExceeded("the deadline was over while the request waited for its turn")
 
-    def _passed(self, gate: asyncio.Semaphore, done: "asyncio.Task[Literal[True]]") -> None:
+    def _passed(self, gate: Gate, done: "asyncio.Task[bool]") -> None:
         if done.cancelled():
             return
         if self._over:

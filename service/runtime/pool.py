@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Protocol, TypeVar
 
+from service.runtime.gates import Gate
 from service.runtime.watchdog import Watchdog
 
 Result = TypeVar("Result")
@@ -72,8 +73,8 @@ class Pool:
         self.loop_slot = marks.slot(LOOP_SLOT)
         self.watchdog = Watchdog()
         self.is_lone: Callable[[], bool] = nobody_knows
-        self.gate = asyncio.Semaphore(threads)
-        self.alone = asyncio.Semaphore(1)
+        self.gate = Gate(threads)
+        self.alone = Gate(1)
         self._own = threading.local()
         self._numbers = count(first_slot)
         self._executor = ThreadPoolExecutor(threads, "model", self._begin_thread)

@@ -10,6 +10,7 @@ import numpy as np
 
 from router.errors import Cancelled
 from service.protocol.tensors import Array
+from service.runtime.gates import DEFAULT_PRIORITY
 
 Feeds = Mapping[str, Array]
 Names = Sequence[str]
@@ -41,6 +42,7 @@ class Seat(asyncio.Future[Ran]):
         self.arrived_ns = 0
         self.deadline_ns = 0
         self.body_hash = 0
+        self.priority = DEFAULT_PRIORITY
         self.waits = False
         self.resume: Callable[[], None] | None = None
         self.hurry: Callable[[], None] | None = None

@@ -105,6 +105,10 @@ def wrong_timeout(request: Any) -> None:
     request.parameters["timeout"].string_param = "soon"
 
 
+def wrong_priority(request: Any) -> None:
+    request.parameters["priority"].int64_param = -1
+
+
 def long_parameters(request: Any) -> None:
     request.parameters["mine"].string_param = "x" * 100_000
 
@@ -122,6 +126,7 @@ def long_parameters(request: Any) -> None:
         (long_id, "id: longer than"),
         (long_rank, "more than 64 dimensions"),
         (wrong_timeout, "timeout"),
+        (wrong_priority, "priority"),
         (long_parameters, "parameters: more than"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -298,6 +298,24 @@ def test_text_has_no_classes(door: Any) -> None:
     assert "classes" in message
 
 
+# ---- priority ----
+
+
+@pytest.mark.parametrize("priority", [-1, 1.5, True, "high"])
+def test_a_priority_that_is_no_whole_number_is_refused(running: Running, priority: Any) -> None:
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
+    body = {"inputs": [tensor], "parameters": {"priority": priority}}
+    answer = httpx.post(f"{running.http}/v2/models/row/infer", json=body, timeout=30)
+    assert answer.status_code == 400
+    assert "1 is the highest" in answer.json()["error"]
+
+
+def test_every_priority_that_triton_knows_is_taken(door: Any) -> None:
+    for priority in (0, 1, 10, 2**32):
+        answer = door.client.infer("row", [given(door, np.ones((1, 2), np.float32))], priority=priority)
+        assert answer.as_numpy("y").tolist() == [[1, 1]]
+
+
 # ---- settings ----
 
 

@@ -298,3 +298,18 @@ async def test_each_run_is_told_once_with_all_of_its_rows(model: Model, pool: Po
     answers = await asyncio.gather(ask(batcher, 1.0), ask(batcher, -1.0), return_exceptions=True)
     assert isinstance(answers[1], InvalidArgument)
     assert sum(rows for rows, *_ in heard) == 1, "a run that fails is not one"
+
+
+async def test_who_has_priority_is_in_the_next_batch(model: Model, pool: Pool) -> None:
+    batcher = made(model, pool, rows=2)
+    first = ask(batcher, 1.0)
+    await until(lambda: model.runs == [1])
+    late = [asyncio.create_task(batcher.run(feeds(number), EVERY, FAR, 0, 20)) for number in (2.0, 3.0)]
+    await asyncio.sleep(0)
+    soon = asyncio.create_task(batcher.run(feeds(4.0), EVERY, FAR, 0, 1))
+    await asyncio.sleep(0)
+    assert [seat.feeds["x"].item() for seat in batcher._queue] == [4.0, 2.0, 3.0]
+    model.go.set()
+    answers = await asyncio.gather(first, *late, soon)
+    assert [numbers(answer) for answer in answers] == [[2], [4], [6], [8]]
+    assert model.runs == [1, 2, 1]

@@ -334,3 +334,18 @@ async def test_every_run_that_answers_is_told_with_its_inputs_and_time(pool: Poo
     with pytest.raises(Internal):
         await executor.run(X, None, perf_counter_ns() + 10 * SECOND)
     assert heard == [(True, True, True)] * 2
+
+
+async def test_who_has_priority_runs_before_those_that_came_earlier(pool: Pool) -> None:
+    model, order = Model(), []
+    executor = made(model, pool, concurrency=1)
+
+    async def ask(name: str, priority: int) -> None:
+        await executor.run(X, None, FAR, 0, priority)
+        order.append(name)
+
+    tasks = [asyncio.create_task(ask(*who)) for who in (("running", 10), ("late", 20), ("usual", 10), ("soon", 1))]
+    await until(lambda: executor.queued == 3)
+    model.go.set()
+    await asyncio.gather(*tasks)
+    assert order == ["running", "soon", "usual", "late"]

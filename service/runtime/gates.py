@@ -1,0 +1,56 @@
+"""So many at a time; who waits comes in by priority, and among equals in their order."""
+
+import asyncio
+from heapq import heapify, heappop, heappush
+from itertools import count
+from types import TracebackType
+
+DEFAULT_PRIORITY = 10
+"""Of requests that name none, or 0. 1 is the highest, as Triton has it; above this come those that can wait."""
+
+
+class Gate:
+    """Like asyncio.Semaphore, but for the order of those that wait. For one event loop's thread."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._numbers = count()
+
+    def locked(self) -> bool:
+        """Whether who comes now must wait."""
+        return self._free == 0
+
+    async def acquire(self, priority: int = DEFAULT_PRIORITY) -> bool:
+        """Wait for a place and take it. May be cancelled at any time."""
+        if self._free:
+            self._free -= 1
+            return True
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (priority, next(self._numbers), place)
+        heappush(self._waiting, entry)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.release()  # it had just been given to us
+            else:
+                self._waiting.remove(entry)
+                heapify(self._waiting)
+            raise
+        return True
+
+    def release(self) -> None:
+        """Give a place back: to the first that waits, or to whoever comes."""
+        if self._waiting:
+            heappop(self._waiting)[2].set_result(None)
+        else:
+            self._free += 1
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
