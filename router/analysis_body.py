@@ -191,7 +191,9 @@ class AnalysisBody(_Document):
     false_promotion_rate: Probability = Field(0.05, description="for each metric that must be shown to be safe")
     block: BlockBody = BlockBody()
     warmup: WarmupBody = WarmupBody()
-    unit: Literal["request", "key"] = Field("request", description="key: the first request of each routing key counts")
+    unit: Literal["request", "key"] | None = Field(
+        None, description="key: each routing key counts once, with its first request; by default where `key` is given"
+    )
     metrics: Annotated[MetricsBody, BeforeValidator(_listed)] = MetricsBody()
     srm: SrmBody = SrmBody()
     low_traffic: Percent = Field(

@@ -29,8 +29,8 @@ def is_uncontrolled(step: Step) -> bool:
     return step.kind in (StepKind.WEIGHT, StepKind.SWITCH) and step.weight_ppm == WHOLE
 
 
-def policy_of(body: AnalysisBody | None) -> Policy | None:
-    """The policy; None where thresholds alone judge."""
+def policy_of(body: AnalysisBody | None, *, has_key: bool) -> Policy | None:
+    """The policy; None where thresholds alone judge. `has_key`: the document says what callers are recognised by."""
     if body is None or body.method != SEQUENTIAL:
         return None
     budgets = Budgets(
@@ -48,7 +48,7 @@ def policy_of(body: AnalysisBody | None) -> Policy | None:
         warmup_requests=body.warmup.requests,
         assignment=Action(body.srm.action),
         mirror_ppm=body.low_traffic,
-        by_key=body.unit == "key",
+        by_key=body.unit == "key" or (body.unit is None and has_key),
         watch=_limits(body.watch),
     )
 
@@ -76,7 +76,6 @@ def require_honourable_analysis(body: SpecBody, strategy: Strategy, steps: tuple
     require(chance or analysis.low_traffic == 0, "analysis.low_traffic", "needs a step with a weight")
     require(bool(_rules(analysis.metrics)), "analysis.metrics", "leaves nothing to judge; use `method: threshold`")
     _require_floor(analysis.metrics)
-    require(analysis.unit == "request", "analysis.unit", "key: units are not counted here; use request")
     _require_times(analysis, body)
 
 

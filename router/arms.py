@@ -17,13 +17,13 @@ from router.figures import ERROR, FAILURES, NONFINITE, OK
 from router.layout import ASSIGNED, OUTCOME, How
 from router.mirrors import MIRROR
 from router.tally import BlockCopy
-from router.telemetry import LATENCY, VARIANT, watched_of
+from router.telemetry import LATENCY, UNITS, VARIANT, watched_of
 
 SPLIT: Final = "split"
 
 
-def read_arms(copies: Iterable[BlockCopy], subject: Subject, shape: Shape) -> dict[int, Counted]:
-    """By epoch, what was counted since it began."""
+def read_arms(copies: Iterable[BlockCopy], subject: Subject, shape: Shape, kind: str = VARIANT) -> dict[int, Counted]:
+    """By epoch, what was counted since it began. `kind`: of the blocks of requests, or of those of callers."""
     candidate: dict[int, dict[int, Arm]] = {}
     stable: dict[int, dict[int, Arm]] = {}
     mirrored: dict[int, tuple[int, int]] = {}
@@ -34,7 +34,7 @@ def read_arms(copies: Iterable[BlockCopy], subject: Subject, shape: Shape) -> di
         if copy.spec.kind == MIRROR:
             if (labels["variant"] or labels["version"], labels["version"]) == _named(subject.candidate):
                 mirrored[epoch] = _plus(mirrored.get(epoch, (0, 0)), _mirrored(copy))
-        elif copy.spec.kind == VARIANT and labels["assignment"] == SPLIT:
+        elif copy.spec.kind == kind and labels["assignment"] == SPLIT:
             named = (labels["variant"], labels["version"])
             for whose, found in ((subject.candidate, candidate), (subject.stable, stable)):
                 if named == _named(whose):
@@ -46,7 +46,7 @@ def read_arms(copies: Iterable[BlockCopy], subject: Subject, shape: Shape) -> di
 
 def arm_of(copy: BlockCopy, shape: Shape) -> Arm:
     """What one worker counted of one variant in its epoch. `assigned` are those that chance alone assigned: a caller's
-    key decides for all of its requests at once, so such requests say nothing about the split."""
+    key decides for all of its requests at once, so such requests say nothing about the split. Callers do."""
     cells, spans = copy.in_epoch, copy.spec.spans
     outcomes, assigned = cells[spans[OUTCOME]], cells[spans[ASSIGNED]]
     errors = sum(outcomes[cell] for cell in FAILURES)
@@ -54,7 +54,7 @@ def arm_of(copy: BlockCopy, shape: Shape) -> Arm:
     answered = outcomes[OK] + outcomes[NONFINITE]
     invalid = min(answered, max([outcomes[NONFINITE], *finite]))
     return Arm(
-        assigned=assigned[How.SPLIT_DRAWN],
+        assigned=assigned[How.SPLIT_KEYED if copy.spec.kind == UNITS else How.SPLIT_DRAWN],
         done=outcomes[OK] + errors,
         errors=errors,
         latency=tuple(cells[spans[LATENCY]]),

@@ -11,6 +11,7 @@ from typing import Any, Final
 from router.figures import LATENCY_EDGES_SECONDS
 from router.policy import ERRORS_FLOOR, Metric, Policy, Rule, ratio_at
 from router.sequential import (
+    Action,
     ClassCheck,
     LatencyCheck,
     LimitCheck,
@@ -24,6 +25,13 @@ from router.strategies import Step, StepKind, shares_at, weight_at
 WHOLE: Final = 1_000_000
 INVALID: Final = "invalid"
 """The flag of answers that hold numbers which are not finite."""
+
+LABELLED: Final = "labelled"
+"""The flag of requests that a label has come for."""
+
+FEWER_LABELS, MORE_LABELS = "labels_fewer", "labels_more"
+LABELS_APART: Final = 0.8
+"""Labels that come for fewer than so many times as many requests of one version as of the other compare nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +93,26 @@ def applies(policy: Policy | None, steps: Sequence[Step], index: int) -> bool:
 
 
 def checks_at(policy: Policy, stand: Stand) -> tuple[SequentialCheck, ...]:
-    """Every check of the policy, as it stands at this step."""
-    return tuple(_check(policy, rule, stand) for rule in policy.rules)
+    """Every check of the policy, as it stands at this step; where labels judge, also whether they come for both."""
+    judged = tuple(_check(policy, rule, stand) for rule in policy.rules)
+    reward = next((rule for rule in policy.rules if rule.metric is Metric.REWARD), None)
+    return judged if reward is None else (*judged, *_arrivals(reward))
+
+
+def _arrivals(reward: Rule) -> tuple[SequentialCheck, ...]:
+    """Versions whose labels come at different rates cannot be compared by them: then a person must look. That none has
+    come yet holds nothing up."""
+    action = Action.REPORT if reward.action is Action.REPORT else Action.HOLD
+    exempt = "labels come for both versions alike, as far as is known"
+    fewer = RateCheck(
+        name=FEWER_LABELS, weight=reward.weight / 2, action=action, mark=LABELLED, tolerated=LABELS_APART,
+        more_is_better=True, exempt=exempt,
+    )  # fmt: skip
+    more = RateCheck(
+        name=MORE_LABELS, weight=reward.weight / 2, action=action, mark=LABELLED, tolerated=1.0 / LABELS_APART,
+        exempt=exempt,
+    )  # fmt: skip
+    return fewer, more
 
 
 def limits_of(policy: Policy) -> tuple[LimitCheck, ...]:

@@ -16,6 +16,7 @@ from router.demands import Shape, Stand, Watched, checks_at
 from router.errors import InvalidArgument
 from router.evidence import Block
 from router.policy import Metric, Policy
+from router.shelves import Shelves
 from router.strategies import Step
 from router.verdict import Verdict, VerdictKind
 
@@ -38,18 +39,25 @@ def _listed(watched: Document) -> Document:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """All that is remembered. shape: None until both versions were counted; rows: how many lines the log has."""
+    """All that is remembered. shape: None until both versions were counted; rows: how many lines the log has;
+    shelves: how far labels were cut."""
 
     wealth: Wealth = field(default_factory=Wealth)
     cursor: Cursor = field(default_factory=Cursor)
     shape: Shape | None = None
     rows: int = 0
+    shelves: Shelves = field(default_factory=Shelves)
 
     def to_json(self) -> Document:
         """Plain JSON values; numbers come back exactly."""
         shape = None if self.shape is None else {name: _listed(told) for name, told in asdict(self.shape).items()}
         told = {"version": VERSION, "shape": shape, "rows": self.rows}
-        return {**told, "cursor": self.cursor.to_json(), "wealth": self.wealth.to_json()}
+        return {
+            **told,
+            "cursor": self.cursor.to_json(),
+            "shelves": self.shelves.to_json(),
+            "wealth": self.wealth.to_json(),
+        }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Evidence":
@@ -61,8 +69,8 @@ class Evidence:
             shape = None
             if told is not None:
                 shape = Shape(Watched.from_json(told["classes"]), Watched.from_json(told["scores"]))
-            cursor = Cursor.from_json(content["cursor"])
-            return cls(Wealth.from_json(content["wealth"]), cursor, shape, content["rows"])
+            cursor, shelves = Cursor.from_json(content["cursor"]), Shelves.from_json(content["shelves"])
+            return cls(Wealth.from_json(content["wealth"]), cursor, shape, content["rows"], shelves)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidArgument(f"evidence that cannot be read: {error!r}") from error
 

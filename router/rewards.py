@@ -6,13 +6,12 @@ is longer than the horizon within which feedback is taken, so a cell that grows 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from operator import add
 from typing import Final
 
 from router.blocks import Block
 from router.counters import Segment
 from router.layout import BlockSpec
+from router.strata import STRATA, RewardCounts
 from router.tally import BlockCopy, by_epoch, labels_of
 from router.tokens import Given, Kind
 
@@ -23,15 +22,8 @@ REFUSED_FEEDBACK: Final = "feedback_refused"
 REFUSED: Final = "refused"
 REFUSALS: Final = ("other", "repeated", "invalid", "unsigned", "expired", "unknown_label")
 
-STRATA: Final = 300
-LEAST_MINUTES: Final = 5
 MAX_EPOCHS: Final = 8
 """How many epochs of a variant are kept apart in a worker; labels for older ones are counted, and judged no more."""
-
-
-def stratum_minutes(horizon_seconds: float) -> int:
-    """How many minutes make a stratum, so that the ring is longer than the horizon by several of them."""
-    return max(LEAST_MINUTES, -int(-horizon_seconds // (60 * (STRATA - 10))))
 
 
 class RewardSeries:
@@ -96,24 +88,6 @@ def _oldest(segment: Segment, spec: BlockSpec) -> Block:
     if len(blocks) < MAX_EPOCHS:
         return segment.new_block(spec, urgent=bool(blocks))
     return min(blocks, key=lambda block: -1 if block.epoch is None else block.epoch)
-
-
-@dataclass(frozen=True, slots=True)
-class RewardCounts:
-    """Cells of one variant in one epoch, a cell a stratum of `minutes` minutes."""
-
-    minutes: int
-    good: tuple[int, ...] = (0,) * STRATA
-    bad: tuple[int, ...] = (0,) * STRATA
-    issued: tuple[int, ...] = (0,) * STRATA
-
-    def __add__(self, other: "RewardCounts") -> "RewardCounts":
-        return RewardCounts(
-            self.minutes,
-            tuple(map(add, self.good, other.good)),
-            tuple(map(add, self.bad, other.bad)),
-            tuple(map(add, self.issued, other.issued)),
-        )
 
 
 def reward_counts(

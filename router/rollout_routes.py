@@ -8,7 +8,7 @@ from router.phases import AT_A_STEP, Phase
 from router.plan import ExposureLimit
 from router.rollout import Rollout, weights_of
 from router.routes import PPM, Route, Rule, Variant
-from router.safeguards import Exposure, Fallback, Mirror
+from router.safeguards import Exposure, Fallback, Mirror, Units
 from router.strategies import StepKind, rules_at
 
 _PROMOTED = (Phase.PROMOTING, Phase.WINDOW, Phase.PROMOTED)
@@ -39,6 +39,7 @@ def _walking(rollout: Rollout) -> Route:
         fallback=_fallback(rollout),
         mirrors=_mirrors(rollout),
         exposure=_exposure(rollout),
+        units=_units(rollout),
     )
 
 
@@ -59,6 +60,7 @@ def _promoted(rollout: Rollout) -> Route:
         fallback=None,
         mirrors=(),
         exposure=None,
+        units=None,
     )
 
 
@@ -100,6 +102,15 @@ def _exposure(rollout: Rollout) -> Exposure | None:
         return None
     candidate = rollout.candidates[0].name
     return Exposure(rollout.id, candidate, _stable(rollout), limit.requests, limit.keys, limit.failures)
+
+
+def _units(rollout: Rollout) -> Units | None:
+    """Callers are counted where they are compared; those of a step are nobody else's, so that later ones find some."""
+    steps, policy = rollout.spec.steps, rollout.spec.analysis
+    if policy is None or not policy.by_key or not is_randomised(steps, rollout.step):
+        return rollout.stable.units
+    compared = [index for index in range(len(steps)) if is_randomised(steps, index)]
+    return Units(rollout.id, compared.index(rollout.step), len(compared))
 
 
 def _stable(rollout: Rollout) -> str:

@@ -59,7 +59,7 @@ def parse_spec(document: Any) -> RolloutSpec:
     steps = _STEPS[strategy](body)
     body = body.model_copy(update={"analysis": analysis_of(body, strategy, steps)})
     require_honourable_analysis(body, strategy, steps)
-    policy = policy_of(body.analysis)
+    policy = policy_of(body.analysis, has_key=body.key is not None)
     spec = RolloutSpec(
         model=body.model,
         strategy=strategy,

@@ -1,7 +1,7 @@
 """Weighing: a reading of all workers becomes blocks, and the blocks a verdict, for one rollout at one moment. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from router.analysis import SequentialVerdict
@@ -10,9 +10,12 @@ from router.cutting import Counted, Ground, Subject, cut, lean
 from router.demands import Shape, Stand, applies, is_mirrored, is_randomised
 from router.evaluator import Evidence, judged, stand_of, told_of
 from router.evidence import Block
+from router.labels import read_labels
 from router.policy import Metric, Policy
+from router.shelves import NO_LABELS, Judged, cut_labels
 from router.strategies import Step
 from router.tally import BlockCopy
+from router.telemetry import UNITS, VARIANT
 
 Document = dict[str, Any]
 
@@ -48,16 +51,25 @@ def weigh(trial: Trial, evidence: Evidence, copies: Sequence[BlockCopy]) -> Find
     if shape is None:
         running = [copy for copy in copies if copy.epoch == trial.epoch]
         shape = shape_of(running, trial.subject, _outputs(trial.policy))
-    return weigh_counted(trial, evidence, read_arms(copies, trial.subject, shape or Shape()), shape)
+    kind = UNITS if trial.policy.by_key else VARIANT
+    counted = read_arms(copies, trial.subject, shape or Shape(), kind)
+    return weigh_counted(trial, evidence, counted, shape, read_labels(copies, trial.subject, trial.policy))
 
 
-def weigh_counted(trial: Trial, evidence: Evidence, counted: Mapping[int, Counted], shape: Shape | None) -> Finding:
-    """The same from arms that were read already."""
-    cursor, blocks = cut(evidence.cursor, counted, _ground(trial), trial.policy)
+def weigh_counted(
+    trial: Trial, evidence: Evidence, counted: Mapping[int, Counted], shape: Shape | None, labels: Judged = NO_LABELS
+) -> Finding:
+    """The same from arms and labels that were read already."""
+    ground = _ground(trial)
+    cursor, blocks = cut(evidence.cursor, counted, ground, trial.policy)
+    index = cursor.index if blocks else cursor.index + 1
+    shelves, returned = cut_labels(evidence.shelves, labels, ground, (index, trial.policy))
+    if returned:
+        cursor, blocks = replace(cursor, index=index), (*blocks, *returned)
     wealth, verdict = judged(trial.policy, _stand(trial, shape), evidence.wealth, blocks, trial.epoch)
-    if cursor is evidence.cursor and shape == evidence.shape:
+    if cursor is evidence.cursor and shelves is evidence.shelves and shape == evidence.shape:
         return Finding(evidence, verdict)
-    after = Evidence(wealth, cursor, shape, evidence.rows + bool(blocks))
+    after = Evidence(wealth, cursor, shape, evidence.rows + bool(blocks), shelves)
     return Finding(after, verdict, _row(trial, blocks, verdict, after) if blocks else None)
 
 

@@ -23,13 +23,12 @@ from router.errors import (
 from router.rewards import (
     REFUSALS,
     REFUSED,
-    STRATA,
     RewardSeries,
     refused_spec,
     returning_series,
     serving_series,
-    stratum_minutes,
 )
+from router.strata import STRATA, stratum_minutes
 from router.tokens import KEY_BYTES, NO_LABEL, Given, Ticket, label_mark, read_token, signer
 from service.seen import SeenIds
 from service.watch import OTHER, Watch

@@ -164,3 +164,49 @@ def test_no_kill_of_a_worker_loses_what_was_acknowledged(serving: Running) -> No
     assert acknowledged <= 200
     assert tell(serving, *({"assignment": token, "reward": 1} for token in tokens)).json()["repeated"] == 200
     assert counters(scrape(serving.admin))
+
+
+# ---- rollouts that labels decide ----
+
+
+def told_all_the_time(running: Running, until: threading.Event, keys: int = 0) -> None:
+    """Ask and send the truth back, as fast as it goes; with `keys` callers that are recognised, each many times."""
+    number = 0
+    with httpx.Client(base_url=running.http, timeout=20) as http:
+        while not until.is_set():
+            number += 1
+            row = number % len(ROWS)
+            tensor = {"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": ROWS[row]}
+            headers = {"Serin-Routing-Key": f"user-{number % keys}"} if keys else {}
+            answer = http.post("/v2/models/digits/infer", json={"inputs": [tensor]}, headers=headers)
+            item = {"assignment": answer.headers["serin-assignment"], "label": TRUTH[row]}
+            http.post("/v2/models/digits/feedback", json=item)
+
+
+@pytest.mark.parametrize("keys", [0, 2000])
+def test_a_version_that_answers_wrongly_is_taken_back_by_the_labels_that_come_back(start: Start, keys: int) -> None:
+    metrics = {"class_share": False, "score": False, "latency": False, "reward": {"action": "abort"}}
+    analysis = {"warmup": {"seconds": "1s", "requests": 5}, "metrics": metrics}
+    more = {"key": {"header": "serin-routing-key"}} if keys else {}
+    document = {"model": "digits", "to": 3, "steps": [{"weight": 50, "pause": "10m"}], "analysis": analysis, **more}
+    with start("--workers", "2") as running:
+        eventually(lambda: "digits" in running.serin("route", "show", "digits"))
+        file = running.state.parent / "rollout.json"
+        file.write_text(json.dumps(document))
+        running.serin("rollout", "start", "digits", "-f", str(file))
+        until = threading.Event()
+        clients = [threading.Thread(target=told_all_the_time, args=(running, until, keys)) for _ in range(4)]
+        for client in clients:
+            client.start()
+        try:
+            found = eventually(lambda: aborted(running), seconds=90, every=0.3)
+        finally:
+            until.set()
+            for client in clients:
+                client.join()
+        assert found["reason"].startswith("evidence: reward: evidence of harm")
+
+
+def aborted(running: Running) -> dict[str, Any] | None:
+    found: dict[str, Any] = json.loads(running.serin("rollout", "status", "digits", "--json"))
+    return found if found["phase"] == "aborted" else None

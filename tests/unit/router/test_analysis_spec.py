@@ -90,7 +90,6 @@ def test_the_document_is_the_same_rollout_when_the_default_is_written_out() -> N
             },
             "analysis: compares one candidate",
         ),
-        ({"analysis": {"unit": "key"}}, "analysis.unit: key"),
         (
             {"analysis": {"metrics": {str(metric): False for metric in Metric}}},
             "analysis.metrics: leaves nothing to judge",
@@ -116,3 +115,20 @@ def test_what_nobody_could_show_is_refused_with_the_fields_path(document: dict[s
     with pytest.raises(InvalidArgument) as error:
         parse_spec({**TO, **document})
     assert error.value.message.startswith(told), error.value.message
+
+
+@pytest.mark.parametrize(
+    ("document", "by_key"),
+    [
+        ({}, False),
+        ({"analysis": {"unit": "key"}}, True),
+        ({"key": {"header": "x-user"}}, True),
+        ({"key": {"header": "x-user"}, "analysis": {"unit": "request"}}, False),
+    ],
+)
+def test_callers_are_counted_where_the_document_says_so_or_says_what_they_are_recognised_by(
+    document: dict[str, Any], by_key: bool
+) -> None:
+    policy = parse_spec({**TO, **document}).analysis
+    assert policy is not None
+    assert policy.by_key is by_key

@@ -13,7 +13,7 @@ from router.evidence import Arm
 from router.layout import How, Outcome
 from router.mirrors import MirrorName, mirror_series
 from router.tally import BlockCopy, Reader
-from router.telemetry import Recorder, SeriesName, WatchedFamily
+from router.telemetry import UNITS, Recorder, SeriesName, WatchedFamily
 
 SUBJECT = Subject("digits", ("2", 2), ("1", 1))
 LABEL = WatchedFamily("label", "class", labels=("a", "b", "other"))
@@ -164,3 +164,16 @@ def test_cells_of_another_shape_than_the_rollout_began_with_are_left_out(
     workers[0].request(2, cells=(0,), families=(TOP,))
     found = candidate(tmp_path)
     assert (found.done, found.classes, found.scores) == (1, (), ())
+
+
+def test_callers_are_read_from_blocks_of_their_own(workers: tuple[Worker, Worker], tmp_path: Path) -> None:
+    workers[0].request(2, how=How.SPLIT_KEYED)
+    workers[0].request(2, how=How.SPLIT_KEYED)
+    for worker in workers:
+        series = worker.recorder.units(SeriesName("digits", 2, "2", 4), FAMILIES, 0)
+        series.assigned(How.SPLIT_KEYED)
+        series.observe(Outcome.ERROR, 1000, (1, 0, 1, 1), ())
+    callers = read_arms(copies(tmp_path), SUBJECT, SHAPE, UNITS)[4].candidate
+    assert [(arm.assigned, arm.done, arm.errors) for arm in callers.values()] == [(1, 1, 1), (1, 1, 1)]
+    requests = read_arms(copies(tmp_path), SUBJECT, SHAPE)[4].candidate
+    assert [(arm.assigned, arm.done, arm.errors) for arm in requests.values()] == [(0, 2, 0)]

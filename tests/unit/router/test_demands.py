@@ -110,3 +110,11 @@ def test_the_watch_holds_the_promoted_version_to_shares_of_failed_and_of_slow_re
     errors, latency = limits_of(policy(spec(analysis={"watch": watch})))
     assert (errors.limit, errors.slower_than, errors.arm) == (0.02, None, "stable")
     assert (latency.limit, latency.slower_than) == (0.05, 99)
+
+
+def test_where_labels_judge_it_is_watched_that_they_come_for_both_versions() -> None:
+    found = checks(spec(analysis={"metrics": {"reward": {"action": "abort", "weight": 1}}}), 0)
+    assert found["reward"].action is Action.ABORT
+    for name in ("labels_fewer", "labels_more"):
+        assert (found[name].action, found[name].weight, found[name].required) == (Action.HOLD, 0.5, False)
+    assert "labels_fewer" not in checks(spec(), 0)

@@ -5,16 +5,14 @@ import pytest
 from router.counters import Segment
 from router.rewards import (
     MAX_EPOCHS,
-    STRATA,
-    RewardCounts,
     returning_series,
     reward_counts,
     reward_spec,
     serving_series,
-    stratum_minutes,
 )
 from router.routes import Route, Variant
 from router.stepcounts import DIRECT, read_counts
+from router.strata import STRATA, RewardCounts, stratum_minutes
 from router.tally import read_all, total
 from router.telemetry import How, Outcome, Recorder, SeriesName
 from router.tokens import Given

@@ -28,6 +28,7 @@ from router.rollout_routes import route_of
 from router.rollout_rows import decode_rollout, encode_rollout
 from router.rollout_views import next_words, possible, rollout_document
 from router.routes import PPM, Rule, validate_route
+from router.safeguards import Units
 from router.spec import parse_spec
 from router.state import State
 from router.verdict import Verdict, VerdictKind
@@ -575,3 +576,12 @@ def test_a_promoted_version_that_keeps_its_limits_stays_and_what_was_seen_is_rem
 def test_the_watch_says_nothing_to_a_rollout_that_is_not_in_its_window() -> None:
     rollout = in_phase(Phase.PROGRESSING)
     assert watched(VerdictKind.FAIL, rollout).rollout == rollout
+
+
+def test_callers_belong_to_the_steps_that_compare_and_are_counted_nowhere_else() -> None:
+    steps = [{"shadow": 10, "checks": False}, {"weight": 5}, {"weight": 50}, {"weight": 100, "checks": False}]
+    more = {"steps": steps, "canary": None, "analysis": {"unit": "key"}, "checks": None}
+    rollout = of(walking(**more))
+    units = [route_of(replace(rollout, step=step)).units for step in range(4)]
+    assert units == [None, Units(rollout.id, 0, 2), Units(rollout.id, 1, 2), None]
+    assert route_of(in_phase(Phase.PROMOTED)).units is None

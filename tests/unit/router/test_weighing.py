@@ -15,6 +15,7 @@ from router.evidence_views import evidence_document
 from router.plan import RolloutSpec
 from router.policy import Policy
 from router.spec import parse_spec
+from router.strata import STRATA, RewardCounts
 from router.verdict import VerdictKind
 from router.weighing import Finding, Trial, weigh_counted
 
@@ -42,6 +43,9 @@ class World:
         self.second, self.index, self.still = 0, 0, False
         self.rows: list[dict[str, Any]] = []
         self.evidence = Evidence()
+        self.good: tuple[float, float] | None = None
+        self.labelled = (0.2, 0.2)
+        self.labels: dict[int, list[list[list[int]]]] = {}
 
     def tick(self, restart: bool = False) -> Finding:
         epoch = 4 + self.index
@@ -57,11 +61,27 @@ class World:
         assert policy is not None
         weights, now = (500_000, 500_000), float(self.second)
         trial = Trial("digits-9", policy, self.spec.steps, self.index, SUBJECT, epoch, weights, now)
-        finding = weigh_counted(trial, self.evidence, counted, None)
+        finding = weigh_counted(trial, self.evidence, counted, None, self._labels(epoch))
         self.evidence = finding.evidence
         self.rows += [] if finding.row is None else [json.loads(json.dumps(finding.row))]
         self.second += 1
         return finding
+
+    def _labels(self, epoch: int) -> dict[int, tuple[RewardCounts, RewardCounts]]:
+        """Labels that come at once, for a part of the answers; `good`: of candidate and stable."""
+        if self.good is None:
+            return {}
+        rings = self.labels.setdefault(epoch, [[[0] * STRATA for _ in range(3)] for _ in range(2)])
+        place = self.second // 300 % STRATA
+        for ring, good, part in zip(rings, self.good, self.labelled, strict=True):
+            came = int(self.rng.binomial(50, part))
+            right = int(self.rng.binomial(came, good))
+            for cells, more in zip(ring, (right, came - right, 50), strict=True):
+                cells[place] += more
+        return {
+            epoch: (RewardCounts(5, *map(tuple, ours)), RewardCounts(5, *map(tuple, theirs)))
+            for epoch, (ours, theirs) in self.labels.items()
+        }
 
     def _arm(self, n: int, errors: float, slower: float) -> Arm:
         failed = int(self.rng.binomial(n, errors))
@@ -200,3 +220,40 @@ def test_a_broken_split_holds_and_says_so() -> None:
     world.arms[4] = [Arm(assigned=900, done=900, latency=(900,) + (0,) * 157), Arm(assigned=100, done=100)]
     found = world.tick().verdict
     assert (found.decision, found.check) == (Decision.HOLD, "assignment")
+
+
+LABELS = spec(metrics={"class_share": False, "score": False, "reward": {"action": "abort"}})
+
+
+def test_a_candidate_whose_answers_are_wrong_is_taken_back_by_its_labels() -> None:
+    world = World(LABELS)
+    world.good = (0.5, 0.95)
+    while (found := world.tick(restart=True)).verdict.decision is not Decision.ABORT:
+        assert world.second < 60
+    assert (found.verdict.check, found.verdict.kind) == ("reward", VerdictKind.FAIL)
+    again = replay(policy_of(LABELS), LABELS.steps, world.evidence.to_json(), world.rows)
+    assert (again.differs, again.kind) == ("", "fail")
+    told = evidence_document(LABELS.analysis, LABELS.steps, 0, {"evidence": world.evidence.to_json()})
+    assert told is not None
+    json.dumps(told, allow_nan=False)
+    (reward,) = [check for check in told["checks"] if check["name"] == "reward"]
+    assert reward["estimates"][0]["candidate"]["requests"] > 20
+
+
+def test_labels_that_come_for_one_version_only_hold_the_rollout() -> None:
+    world = World(LABELS)
+    world.good, world.labelled = (0.9, 0.9), (0.1, 0.3)
+    while world.second < 640:  # the first minutes tell how often labels come at all
+        found = world.tick().verdict
+        world.second += 9
+        assert found.decision is not Decision.ABORT
+    assert (found.decision, found.check) == (Decision.HOLD, "labels_fewer")
+    assert "a person must decide" in found.reason
+
+
+def test_equal_labels_neither_abort_nor_hold_for_ever() -> None:
+    world = World(spec(metrics={"class_share": False, "score": False, "latency": {"quantiles": [0.5]}, "reward": {}}))
+    world.good = (0.9, 0.9)
+    while (found := world.tick()).verdict.decision is not Decision.ADVANCE:
+        assert found.verdict.decision is Decision.HOLD
+        assert world.second < 100
