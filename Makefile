@@ -9,7 +9,7 @@ ENTER  := $(BIN)/python
 PIP    := $$(cat .venv/.pip) --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-slow check format bench bench-peers models docs proto lock clean
+.PHONY: help run demo test test-slow check format bench bench-peers figures models docs proto lock clean
 
 help:
 	@echo 'Serin: serve versions of ONNX models, split traffic among them, see what each predicts.'
@@ -23,6 +23,7 @@ help:
 	@echo '  make format     let ruff rewrite the sources'
 	@echo '  make bench      the short load tests; prints the numbers of this machine'
 	@echo '  make bench-peers  the long ones, beside MLServer and KServe in environments of their own (20 minutes)'
+	@echo '  make figures    the same, into the table of docs/performance.md and the picture of the README'
 	@echo '  make models     train and export the sample models again (seeded)'
 	@echo '  make docs       write the generated tables of docs/ from the code'
 	@echo '  make proto      write the message descriptors of service/pb/ from its .proto'
@@ -45,6 +46,12 @@ bench: .venv/.dev
 bench-peers: .venv/.dev
 	-@$(ENTER) -m loadtests.peers
 	@$(ENTER) -m loadtests.run peers --minutes 20 $(ARGS)
+
+figures: .venv/.dev
+	-@$(ENTER) -m loadtests.peers
+	@rm -f loadtests/results/figures.jsonl
+	-@$(ENTER) -m loadtests.run peers --minutes 20 --seconds 3 --rounds 5 --save-to loadtests/results/figures.jsonl $(ARGS)
+	@$(ENTER) -m loadtests.figures loadtests/results/figures.jsonl
 
 models: .venv/.dev
 	@$(ENTER) models/train.py $(ARGS)

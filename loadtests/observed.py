@@ -1,11 +1,12 @@
 """What the kernel tells of a gateway's processes: who they are, their memory, the time they computed."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+ESTABLISHED = "01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,21 @@ def cpu_seconds(pids: Iterable[int], proc: Path = PROC) -> float:
         fields = _text(proc / str(pid) / "stat").rpartition(")")[2].split()
         ticks += sum(int(field) for field in fields[11:13])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def connections(pid: int, port: int, proc: Path = PROC) -> int:
+    """Connections to a port of this machine (IPv4) that the process has accepted and that are open now."""
+    lines = (line.split() for line in _text(proc / str(pid) / "net/tcp").splitlines()[1:])
+    open_here = {f"socket:[{line[9]}]" for line in lines if line[3] == ESTABLISHED and int(line[1][-4:], 16) == port}
+    return len(open_here & set(_links(proc / str(pid) / "fd")))
+
+
+def _links(folder: Path) -> Iterator[str]:
+    for entry in folder.iterdir():
+        try:
+            yield os.readlink(entry)
+        except OSError:
+            continue  # closed meanwhile
 
 
 def _memory_of(rollup: str) -> Memory:

@@ -116,12 +116,12 @@ def main() -> int:
         say(f"{name}: {reason}", markup=False)
     for line in run.complaints:
         say(f"the gateway logged: {line}", markup=False)
-    if options.save:
+    if options.save or options.save_to:
         now = datetime.now(UTC)
-        path = RESULTS / f"{now:%Y-%m-%d}-{options.set}.jsonl"
+        path = options.save_to or RESULTS / f"{now:%Y-%m-%d}-{options.set}.jsonl"
         about = {"at": now.isoformat(timespec="seconds"), "load": run.generator, "machine": facts}
         report.save(path, run.results, stages, about)
-        say(f"saved to {path.relative_to(ROOT)}")
+        say(f"saved to {path}")
     return 1 if run.failures or any(measured.failed for one in run.results for measured in _of_gateway(one)) else 0
 
 
@@ -147,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--own-client", action="store_true", help="do not use wrk, though it is there")
     found.add_argument("--save", action="store_true", help="append the results to loadtests/results/")
+    found.add_argument("--save-to", type=Path, help="append them to this file")
     return found
 
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from loadtests.observed import Memory, cpu_seconds, family, memory, workers
+from loadtests.observed import Memory, connections, cpu_seconds, family, memory, workers
 
 ROLLUP = """00400000-7fff0000 ---p 00000000 00:00 0    [rollup]
 Rss:              112640 kB
@@ -41,6 +41,24 @@ def test_memory_of_several_processes_adds_up_and_a_process_that_ended_has_none(t
 
 def test_computed_time_is_read_past_a_name_with_spaces_and_parentheses(tmp_path: Path) -> None:
     assert cpu_seconds([12], proc_with(tmp_path)) == 300 / os.sysconf("SC_CLK_TCK")
+
+
+TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
+   1: 0100007F:1F40 0100007F:D431 01 00000000:00000000 00:00000000 00000000     0        0 2 1
+   2: 0100007F:1F40 0100007F:D432 01 00000000:00000000 00:00000000 00000000     0        0 3 1
+   3: 0100007F:1F42 0100007F:D433 01 00000000:00000000 00:00000000 00000000     0        0 4 1
+"""
+
+
+def test_only_open_connections_to_the_port_count_that_the_process_itself_holds(tmp_path: Path) -> None:
+    folder = tmp_path / "7" / "fd"
+    folder.mkdir(parents=True)
+    (tmp_path / "7" / "net").mkdir()
+    (tmp_path / "7" / "net" / "tcp").write_text(TCP)
+    for number, target in enumerate(("socket:[1]", "/dev/null", "socket:[2]", "socket:[4]")):
+        (folder / str(number)).symlink_to(target)
+    assert connections(7, 0x1F40, tmp_path) == 1
 
 
 def test_the_kernel_of_this_machine_tells_all_that() -> None:
