@@ -105,6 +105,10 @@ class AdminClient:
         """{mirrors: [{variant, version, pairs: [...]}]}: the answers to mirrored requests that lie furthest apart."""
         return self._call("GET", f"/rollouts/{_part(identity)}/pairs")
 
+    def rollout_blocks(self, identity: str, after: int = 0, limit: int = 500) -> Document:
+        """{policy, steps, recorded, rows: [...], next_after}: what its verdicts rest on, oldest first."""
+        return self._call("GET", f"/rollouts/{_part(identity)}/blocks", parameters={"after": after, "limit": limit})
+
     def rollout_history(self, identity: str, after: int = 0, limit: int = 100) -> Document:
         """{events: [...], next_after}: what happened to it, oldest first."""
         return self._call("GET", f"/rollouts/{_part(identity)}/history", parameters={"after": after, "limit": limit})

@@ -4,13 +4,15 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.advance import Command
 from router.controller import Controller
-from router.errors import InvalidArgument, NotFound
+from router.errors import FailedPrecondition, InvalidArgument, NotFound
+from router.evaluator import EVIDENCE
 from router.headers import match_of, who_asks
 from router.history import Who
 from router.launch import Launch
@@ -23,6 +25,7 @@ from router.rollout_views import rollout_document, summary_document
 from router.spec import parse_spec, schema
 from router.spec_text import read_document
 from router.statedir import StoreThread
+from router.store import Store
 from router.views import event_document
 
 Document = dict[str, Any]
@@ -95,6 +98,21 @@ class Desk:
         page = await self._store.run(lambda store: store.events(after, limit, rollout=identity))
         return {"events": [event_document(event) for event in page], "next_after": page[-1].id if page else after}
 
+    async def blocks(self, identity: str, after: int, limit: int) -> Document:
+        """A page of the log of blocks, and what it must give when it is read again."""
+
+        def read(store: Store) -> tuple[Rollout | None, tuple[Document, ...]]:
+            return store.rollout(identity), store.blocks(identity, after, limit)
+
+        rollout, rows = await self._store.run(read)  # at once, so that they fit together
+        if rollout is None:
+            raise NotFound(f"there is no rollout {identity[:128]!r}")
+        recorded = rollout.memory.get(EVIDENCE)
+        if rollout.spec.analysis is None or recorded is None:
+            raise FailedPrecondition(f"rollout {rollout.id} was not judged by evidence")
+        job = {"policy": msgspec.to_builtins(rollout.spec.analysis), "steps": msgspec.to_builtins(rollout.spec.steps)}
+        return {**job, "recorded": recorded, "rows": list(rows), "next_after": rows[-1]["number"] if rows else after}
+
 
 def rollout_router(desk: Desk) -> APIRouter:
     """Routes for /api/v1."""
@@ -148,6 +166,10 @@ def _add_archive(router: APIRouter, desk: Desk) -> None:
     @router.get("/rollouts/{identity}/pairs", summary="The answers to mirrored requests that lie furthest apart")
     async def pairs(identity: Identity) -> Document:
         return {"mirrors": await desk.pairs(await desk.found(identity))}
+
+    @router.get("/rollouts/{identity}/blocks", summary="The blocks of its evidence, and what was made of them")
+    async def blocks(identity: Identity, after: After = 0, limit: Limit = 100) -> Document:
+        return await desk.blocks(identity, after, limit)
 
     @router.get("/rollouts/{identity}", summary="One rollout, whenever it was")
     async def one(identity: Identity) -> Document:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from service.cli.evidence_text import evidence_sentences
 from service.cli.rollout_text import WALKING, headline, left, seen, step_words
 
 Document = dict[str, Any]
@@ -54,6 +55,7 @@ def sentences(found: Document) -> Iterator[str]:
     yield PHASES.get(found["phase"], "").format(step=step_words(found) or "its way", actor=found["actor"])
     yield from _why(found)
     yield from _holds(found)
+    yield from evidence_sentences(found)
     yield from _next(found)
     yield from _people(found)
 

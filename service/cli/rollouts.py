@@ -8,8 +8,8 @@ import click
 from router.amounts import seconds_of
 from router.client import AdminClient
 from router.errors import InvalidArgument
+from service.cli import evidence_text, launching, options, output, replaying, rollout_text, waiting
 from service.cli import explain as explaining
-from service.cli import launching, options, output, rollout_text, waiting
 from service.cli import watch as watching
 from service.cli.rollout_moves import MOVES, answered
 
@@ -86,6 +86,9 @@ def status(asked: options.Asked, model: str, identity: str | None) -> None:
     if found["checks"]:
         output.say("")
         output.table(rollout_text.CHECKS, rollout_text.check_rows(found), empty="")
+    if rows := evidence_text.evidence_rows(found):
+        output.say("\n" + "\n".join([*evidence_text.evidence_lines(found), ""]))
+        output.table(evidence_text.EVIDENCE, rows, empty="")
     if found["pairs"]:
         output.say("\nthe answers to mirrored requests that lie furthest apart (`serin rollout pairs` has more):")
         output.table(rollout_text.PAIRS, rollout_text.pair_rows(found["pairs"]), empty="")
@@ -101,6 +104,22 @@ def explain(asked: options.Asked, model: str, identity: str | None) -> None:
         found = _found(client, model, identity)
     told = [text for text in explaining.sentences(found) if text]
     output.emit(told) if asked.as_json else output.say("\n".join(told))
+
+
+@rollout.command("replay")
+@click.argument("model")
+@identity
+@options.gateway
+def replay(asked: options.Asked, model: str, identity: str | None) -> int:
+    """Weigh the logged blocks of the last rollout of MODEL again; exit code 1 when that gives another answer."""
+    with asked.connect() as client:
+        named = identity or client.rollout(model)["id"]
+        found = replaying.replay(replaying.log_of(client, named))
+    if asked.as_json:
+        output.emit({"rollout": named, **found})
+    else:
+        output.say(replaying.told(named, found))
+    return 1 if found["differs"] else 0
 
 
 @rollout.command("list")

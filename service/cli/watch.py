@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from router.client import AdminClient
-from service.cli import output, rollout_text, waiting
+from service.cli import evidence_text, output, rollout_text, waiting
 from service.logs import printable
 
 Document = dict[str, Any]
@@ -81,6 +81,8 @@ def view(found: Document) -> RenderableType:
         parts.append(_times(found))
     if found["checks"]:
         parts.append(_checks(found))
+    if rows := evidence_text.evidence_rows(found):
+        parts += [_evidence(rows), *(_text(note, "yellow") for note in evidence_text.evidence_lines(found))]
     if found["obstacle"]:
         parts.append(_text(f"held up: {found['obstacle']}", "bold yellow"))
     if found["next"]:
@@ -134,6 +136,15 @@ def _checks(found: Document) -> Table:
     for one in found["checks"]:
         verdict = _text(one["verdict"], STYLES.get(one["verdict"], ""))
         table.add_row(_text(one["name"]), verdict, _text(one["reason"]))
+    return table
+
+
+def _evidence(rows: list[evidence_text.Row]) -> Table:
+    table = _grid(*(heading.removeprefix(">") for heading in evidence_text.EVIDENCE))
+    for name, verdict, *rest in rows:
+        table.add_row(
+            _text(str(name)), _text(str(verdict), STYLES.get(str(verdict), "")), *(_text(str(x)) for x in rest)
+        )
     return table
 
 

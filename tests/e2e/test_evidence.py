@@ -1,7 +1,9 @@
 """Rollouts that evidence decides, with real processes, traffic and faults of a stated size."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,11 +56,19 @@ def ended(running: Running, seconds: float = 90.0) -> Document:
     return dict(eventually(there, seconds=seconds, every=0.3))
 
 
+EASY = {"metrics": {"latency": {"quantiles": [0.5], "safe": {"increase": 1.0}}}}
+"""What two equal versions show within seconds."""
+
+
+def requests(found: Document) -> dict[str, int]:
+    return {one["role"]: one["requests"] for one in found["variants"]}
+
+
 @pytest.mark.parametrize(
     ("fault", "check", "most"),
-    [("fail=0.3", "errors", 400), ("slow=0.03", "latency", 900), ("nonfinite=0.5", "outputs_valid", 400)],
+    [("fail=0.3", "errors", 600), ("slow=0.03", "latency", 900), ("nonfinite=0.5", "outputs_valid", 600)],
 )
-def test_a_version_that_fails_or_is_slower_is_taken_back_within_so_many_requests(
+def test_a_version_that_fails_or_is_slower_is_taken_back_within_so_many_requests_and_the_log_says_why(
     tmp_path: Path, fault: str, check: str, most: int
 ) -> None:
     with twins(tmp_path, faults=f"digits:2 {fault}") as running:
@@ -66,8 +76,55 @@ def test_a_version_that_fails_or_is_slower_is_taken_back_within_so_many_requests
         with Traffic(running.http, anybody, connections=8, pause=0.01) as traffic:
             found = ended(running)
             assert failed(traffic.stop()) == []
-        requests = {one["role"]: one["requests"] for one in found["variants"]}
-        print(found["reason"], requests, {c["name"]: c["harm"] for c in found["evidence"]["checks"]})
         assert found["phase"] == "aborted"
         assert found["reason"].startswith(f"evidence: {check}: evidence of harm")
-        assert requests["candidate"] <= most
+        assert requests(found)["candidate"] <= most
+        told = running.serin("rollout", "explain", "digits")
+        assert "Evidence of harm is" in told
+        assert "requests of the candidate" in told
+        again = json.loads(running.serin("rollout", "replay", "digits", "--json"))
+        assert (again["differs"], again["kind"]) == ("", "fail")
+        assert again["reason"] in found["reason"]
+        event = json.loads(running.serin("rollout", "history", "digits", "--json"))[-2]
+        assert event["kind"] == "rollout.aborting"
+        assert event["after"]["evidence"]["analysis"]["check"] == check
+
+
+def test_an_equal_version_is_promoted_by_evidence_while_the_controller_is_killed_in_the_middle(tmp_path: Path) -> None:
+    steps = [{"weight": 30, "pause": "3s"}, {"weight": 60, "pause": "3s"}]
+    with twins(tmp_path) as running:
+        start(running, steps=steps, analysis={**QUICK, **EASY})
+        with Traffic(running.http, anybody, connections=8, pause=0.005) as traffic:
+            before = eventually(lambda: (status(running)["evidence"] or {}).get("blocks", 0) > 3, seconds=60)
+            assert before
+            os.kill(running.child("service.control"), signal.SIGKILL)
+            found = ended(running, 120)
+            assert failed(traffic.stop()) == []
+        assert found["phase"] == "window"
+        assert "the same again" in running.serin("rollout", "replay", "digits")
+        events = json.loads(running.serin("rollout", "history", "digits", "--json"))
+        assert [event["after"]["step"] for event in events if event["kind"] == "rollout.step"] == [1, 2]
+
+
+def test_what_was_promoted_is_rolled_back_when_it_does_not_keep_its_limits(tmp_path: Path) -> None:
+    watch = {"errors": 0.05}
+    with twins(tmp_path, faults="digits:2 fail=0.4") as running:
+        start(running, steps=[{"weight": 10, "checks": False}], analysis={**QUICK, "watch": watch})
+        with Traffic(running.http, anybody, connections=4, pause=0.01) as traffic:
+            eventually(lambda: status(running)["phase"] == "rolled_back", seconds=60)
+            traffic.stop()
+        found = status(running)
+        assert found["reason"] == "errors: the limit is not kept any more"
+
+
+def test_mirrored_requests_fill_the_sample_of_a_quiet_service_and_are_told_apart(tmp_path: Path) -> None:
+    analysis = {"warmup": {"seconds": 0, "requests": 0}, "low_traffic": 100}
+    with twins(tmp_path, faults="digits:2 fail=0.5") as running:
+        start(running, steps=[{"weight": 0.1, "pause": "10m"}], analysis=analysis)
+        with Traffic(running.http, anybody, connections=2, pause=0.1):
+            found = ended(running)
+        assert found["phase"] == "aborted"
+        mirrored = found["evidence"]["mirrored"]
+        assert mirrored["failed"] > 5
+        assert requests(found)["candidate"] < mirrored["requests"]
+        assert "were only mirrored" in running.serin("rollout", "explain", "digits")
