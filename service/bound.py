@@ -31,13 +31,14 @@ class Bound:
 
 @dataclass(slots=True)
 class BoundRoute:
-    """`series`: by name, version and whether requests went past the split. `shares`: some of its variants run requests
-    together."""
+    """`reached`: versions that requests get which name none. `series`: by name, version and whether requests went past
+    the split. `shares`: some of its variants run requests together."""
 
     route: Route
     key_header: bytes | None
     key_cookie: bytes | None
     rules: tuple[tuple[bytes, bytes | None, Variant], ...]
+    reached: frozenset[int] = frozenset()
     series: dict[tuple[str, int, bool], Bound] = field(default_factory=dict)
     guards: Guards | None = None
     shares: bool = False
@@ -50,7 +51,9 @@ class BoundRoute:
             for rule in route.rules
         )
         header, cookie = route.key.header, route.key.cookie
-        return cls(route, header.encode() if header else None, cookie.encode() if cookie else None, rules)
+        named = {rule.variant for rule in route.rules} | ({route.fallback.to} if route.fallback else set())
+        reached = frozenset(v.version for v in route.variants if v.weight_ppm > 0 or v.name in named)
+        return cls(route, header.encode() if header else None, cookie.encode() if cookie else None, rules, reached)
 
 
 def routing_key(bound: BoundRoute, headers: Mapping[bytes, bytes], parameters: Mapping[str, Parameter]) -> bytes | None:

@@ -10,9 +10,11 @@ from msgspec import Struct
 from router.errors import InvalidArgument, Kind
 from router.telemetry import How, Outcome, VariantSeries
 from service.feedback import Stamp
+from service.protocol.classification import classified
 from service.protocol.json_codec import NonFinite
-from service.protocol.messages import InferRequest, InferResponse, Parameter
+from service.protocol.messages import InferRequest, InferResponse, OutputTensor, Parameter, RequestedOutput
 from service.protocol.tensors import Array
+from service.runtime.company import has_free_rows
 from service.runtime.engine import Loaded
 from service.runtime.gates import DEFAULT_PRIORITY
 
@@ -89,6 +91,11 @@ class Assignment(Struct):
         if self.guards is not None:
             self.guards.closed(self, outcome)
 
+    def become(self, other: "Assignment") -> None:
+        """Go on as another one; whoever is to close it holds this one."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(other, name))
+
 
 def time_allowed_ns(request_seconds: float, parameters: Mapping[str, Parameter]) -> int:
     """The server's limit, or the caller's `timeout` parameter (microseconds, as Triton has it) if that is less.
@@ -138,3 +145,37 @@ class Guarding(Protocol):
     ) -> Awaitable[InferResponse]: ...
     def answered(self, assignment: Assignment, found: Answered) -> None: ...
     def closed(self, assignment: Assignment, outcome: Outcome) -> None: ...
+
+
+async def run(
+    loaded: Loaded, assignment: Assignment, call: Call, work: tuple[Mapping[str, Array], Sequence[str]]
+) -> dict[str, Array]:
+    """Run inputs for the outputs asked for, and for those that are watched, so that every request is counted alike."""
+    feeds, names = work
+    executor = loaded.executor
+    wanted = names
+    if names is not loaded.output_names:
+        wanted = [*names, *(name for name in loaded.watched_names if name not in names)]
+    deadline_ns = call.deadline_ns
+    if (own := loaded.manifest.execution.timeout_seconds) is not None:
+        deadline_ns = min(deadline_ns, call.arrived_ns + int(own * 1e9))
+    if loaded.batcher is not None:
+        ran = await loaded.batcher.run(feeds, wanted, deadline_ns, call.body_hash, call.priority)
+    else:
+        ran = await executor.run_anyhow(feeds, wanted, deadline_ns, call.body_hash, call.priority)
+    arrays, queued, computed, assignment.leads = ran
+    assignment.queue_ns, assignment.compute_ns = queued, computed
+    assignment.result_ns = perf_counter_ns()
+    return dict(zip(wanted, arrays, strict=True))
+
+
+def classes(tensors: Sequence[OutputTensor], wanted: Sequence[RequestedOutput], loaded: Loaded) -> list[OutputTensor]:
+    """The outputs with classes in the place of those that are wanted so; `wanted` are their names in order."""
+    found = []
+    for tensor, output in zip(tensors, wanted, strict=True):
+        if output.classification:
+            labels = loaded.manifest.class_labels(tensor.name)
+            array = classified(tensor.array, output.classification, has_free_rows(loaded.signature), labels)
+            tensor = OutputTensor(tensor.name, "BYTES", array)
+        found.append(tensor)
+    return found

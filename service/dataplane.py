@@ -1,7 +1,7 @@
 """The path of a request inside the gateway: choose, hold, bind, run, observe. The table is swapped whole."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from random import random
 from time import monotonic_ns, perf_counter_ns
 
@@ -10,18 +10,17 @@ from msgspec import Raw
 from router.errors import NotFound, Unavailable
 from router.routes import Route, RouteTable, Variant, resolve
 from router.split import choose
-from router.telemetry import How, Recorder, SeriesName
+from router.telemetry import How, Outcome, Recorder, SeriesName
 from router.tokens import Given
 from service.bound import Bound, BoundRoute, routing_key
-from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call, Tap
+from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call, Tap, classes, run
 from service.feedback import Feedback
 from service.guards import Guards
 from service.protocol.check import bind
-from service.protocol.classification import classified
-from service.protocol.messages import NO_PARAMETERS, InferRequest, InferResponse, OutputTensor, RequestedOutput
+from service.protocol.messages import NO_PARAMETERS, InferRequest, InferResponse, OutputTensor
 from service.protocol.tensors import Array
-from service.runtime.company import has_free_rows
 from service.runtime.engine import Engine, Loaded
+from service.runtime.jobs import Recalled
 
 __all__ = ["OFF_LOOP_BYTES", "OUTCOME_OF_KIND", "Assignment", "BoundRoute", "Call", "Dataplane"]
 
@@ -68,8 +67,12 @@ class Dataplane:
             known = self._routes.get(model)
             # The same value means the same split: what is bound to it goes on counting.
             routes[model] = known if known is not None and known.route == route else self._bind(route, known)
-        self._routes = routes
+        before, self._routes = self._routes, routes
         self.table = table
+        for model, bound in routes.items():
+            for version in before[model].reached - bound.reached if model in before else ():
+                if (left := self._engine.peek(model, version)) is not None:
+                    left.recall()  # what waits there and has not begun is given to another (rulings 7)
 
     def expect(self, model: str) -> None:
         """Raises NotFound for an unknown model, Unavailable for one that cannot be served, before it costs anything."""
@@ -125,25 +128,50 @@ class Dataplane:
         raises."""
         if assignment.guards is None:
             return self._run(assignment, call, request)
-        return assignment.guards.infer(self._run, assignment, call, request)
+        return self._guarded(assignment.guards.infer(self._run, assignment, call, request), assignment, call, request)
 
     def guards(self) -> dict[str, Guards]:
         """What guards a route at present, by model."""
         return {model: bound.guards for model, bound in self._routes.items() if bound.guards is not None}
 
+    async def _guarded(
+        self, running: Awaitable[InferResponse], assignment: Assignment, call: Call, request: InferRequest
+    ) -> InferResponse:
+        try:
+            return await running
+        except Recalled:  # no failure of the candidate, and not to be answered within its part of the time
+            return await self._given_anew(assignment, call, request)
+
+    async def _given_anew(self, assignment: Assignment, call: Call, request: InferRequest) -> InferResponse:
+        """Run a request that was taken back before it began: where it named the version, there again, else on what the
+        present table chooses."""
+        if call.version is None:
+            fresh = self.assign(call, request)
+            fresh.decode_ns, fresh.tap = assignment.decode_ns, assignment.tap
+            assignment.close(Outcome.DIVERTED)
+            assignment.become(fresh)
+        return await self.infer(assignment, call, request)
+
     async def _run(self, assignment: Assignment, call: Call, request: InferRequest) -> InferResponse:
         loaded = self._engine.acquire(assignment.model, assignment.version)
+        outputs = None
         try:
             if call.body_bytes <= OFF_LOOP_BYTES or not any(isinstance(t.data, Raw) for t in request.inputs.values()):
                 feeds = bind(request, loaded.signature)
             else:
                 feeds = await asyncio.to_thread(bind, request, loaded.signature)
+                self._require_reached(assignment, call)
             if assignment.tap is not None:
                 self._tap(assignment, call, request, feeds)
             names = request.output_names or loaded.output_names
             outputs = await run(loaded, assignment, call, (feeds, names))
+        except Recalled:
+            if assignment.guards is not None:
+                raise
         finally:
             self._engine.release(loaded)
+        if outputs is None:
+            return await self._given_anew(assignment, call, request)
         assignment.non_finite = loaded.manifest.non_finite
         if assignment.guards is not None:
             assignment.guards.answered(assignment, Answered(call, request, loaded, feeds, outputs, names))
@@ -154,6 +182,12 @@ class Dataplane:
         if request.outputs is not None and any(output.classification for output in request.outputs):
             tensors = await asyncio.to_thread(classes, tensors, request.outputs, loaded)
         return InferResponse(assignment.model, str(assignment.version), tensors, request.id)
+
+    def _require_reached(self, assignment: Assignment, call: Call) -> None:
+        """Raises Recalled where the route has left the version while the request was being read."""
+        bound = self._routes.get(assignment.model)
+        if bound is not None and call.version is None and assignment.version not in bound.reached:
+            raise Recalled("the version was taken out of the route")
 
     def _tap(self, assignment: Assignment, call: Call, request: InferRequest, feeds: Mapping[str, Array]) -> None:
         """Offer the inputs to be sampled, before anything can fail and once however many versions try."""
@@ -261,37 +295,3 @@ class Dataplane:
             reasons = "; ".join(f"version {version}: {reason}" for version, reason in sorted(broken.items())[:5])
             return Unavailable(f"{model} has no version that can be served ({reasons})")
         return NotFound(f"there is no model {model[:64]!a}; GET /v2/models lists those there are")
-
-
-def classes(tensors: Sequence[OutputTensor], wanted: Sequence[RequestedOutput], loaded: Loaded) -> list[OutputTensor]:
-    """The outputs with classes in the place of those that are wanted so; `wanted` are their names in order."""
-    found = []
-    for tensor, output in zip(tensors, wanted, strict=True):
-        if output.classification:
-            labels = loaded.manifest.class_labels(tensor.name)
-            array = classified(tensor.array, output.classification, has_free_rows(loaded.signature), labels)
-            tensor = OutputTensor(tensor.name, "BYTES", array)
-        found.append(tensor)
-    return found
-
-
-async def run(
-    loaded: Loaded, assignment: Assignment, call: Call, work: tuple[Mapping[str, Array], Sequence[str]]
-) -> dict[str, Array]:
-    """Run inputs for the outputs asked for, and for those that are watched, so that every request is counted alike."""
-    feeds, names = work
-    executor = loaded.executor
-    wanted = names
-    if names is not loaded.output_names:
-        wanted = [*names, *(name for name in loaded.watched_names if name not in names)]
-    deadline_ns = call.deadline_ns
-    if (own := loaded.manifest.execution.timeout_seconds) is not None:
-        deadline_ns = min(deadline_ns, call.arrived_ns + int(own * 1e9))
-    if loaded.batcher is not None:
-        ran = await loaded.batcher.run(feeds, wanted, deadline_ns, call.body_hash, call.priority)
-    else:
-        ran = await executor.run_anyhow(feeds, wanted, deadline_ns, call.body_hash, call.priority)
-    arrays, queued, computed, assignment.leads = ran
-    assignment.queue_ns, assignment.compute_ns = queued, computed
-    assignment.result_ns = perf_counter_ns()
-    return dict(zip(wanted, arrays, strict=True))

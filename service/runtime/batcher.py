@@ -13,7 +13,7 @@ from time import perf_counter_ns
 from router.errors import Cancelled, DeadlineExceeded
 from service.runtime.executor import Executor, Interrupted, run_noted
 from service.runtime.gates import DEFAULT_PRIORITY
-from service.runtime.jobs import Job
+from service.runtime.jobs import Job, Recalled
 from service.runtime.profile import element_count
 from service.runtime.seats import Apart, Feeds, Names, Outcome, Ran, Seat, run_together, sharing
 
@@ -71,6 +71,11 @@ class Batcher:
             return await seat
         except Interrupted:
             return await executor.run(feeds, names, deadline_ns, body_hash, priority)
+
+    def recall(self) -> None:
+        """Take back those that have not begun to run: each of them raises Recalled."""
+        for seat in (*self._turn, *self._queue):
+            seat.refuse(Recalled("the version was taken out of the route"))
 
     def close(self) -> None:
         """Form no more batches."""

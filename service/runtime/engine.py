@@ -72,6 +72,12 @@ class Loaded:
         self.users = 0
         self.drained: asyncio.Event | None = None
 
+    def recall(self) -> None:
+        """Take back requests that wait here and have not begun to run: each of them raises Recalled."""
+        if self.batcher is not None:
+            self.batcher.recall()
+        self.executor.recall()
+
 
 class _Record:
     """What is known of one version: what is wanted, what is done, and what serves."""

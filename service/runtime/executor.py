@@ -73,6 +73,7 @@ class Executor:
         self._runs_in_threads = self._cpu_ns = self._runs_on_loop = 0
         self.in_flight = 0
         self.queued = 0
+        self._waiting: set[Turn] = set()
         self.on_queue: Callable[[int], None] = _nobody_asks
         self.on_run: OnRun = _nobody_counts
         self.mean_ns = float(profile.run_ns)
@@ -187,15 +188,25 @@ class Executor:
             return await self.take_any_turn(deadline_ns, priority)  # which does not wait
         if self.queued >= self.limits.max_queue:
             raise self.full(self.queued)
+        turn = Turn()
+        self._waiting.add(turn)
         self.note_queued(1)
         try:
-            return await self.take_any_turn(deadline_ns, priority)
+            return await self.take_any_turn(deadline_ns, priority, turn)
         finally:
+            self._waiting.discard(turn)
             self.note_queued(-1)
 
-    async def take_any_turn(self, deadline_ns: int, priority: int = DEFAULT_PRIORITY) -> "Turn":
+    def recall(self) -> None:
+        """Take back what waits for its turn: each of them raises Recalled."""
+        for turn in tuple(self._waiting):
+            turn.recall()
+
+    async def take_any_turn(
+        self, deadline_ns: int, priority: int = DEFAULT_PRIORITY, turn: "Turn | None" = None
+    ) -> "Turn":
         """The same for who is counted elsewhere, however many wait."""
-        turn = Turn()
+        turn = turn or Turn()
         try:
             for gate in self._gates():
                 await turn.take(gate, deadline_ns, priority)

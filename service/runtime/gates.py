@@ -34,7 +34,7 @@ class Gate:
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
                 self.release()  # it had just been given to us
-            else:
+            elif entry in self._waiting:
                 self._waiting.remove(entry)
                 heapify(self._waiting)
             raise
@@ -42,10 +42,12 @@ class Gate:
 
     def release(self) -> None:
         """Give a place back: to the first that waits, or to whoever comes."""
-        if self._waiting:
-            heappop(self._waiting)[2].set_result(None)
-        else:
-            self._free += 1
+        while self._waiting:
+            place = heappop(self._waiting)[2]
+            if not place.done():  # who has just given up has not left yet
+                place.set_result(None)
+                return
+        self._free += 1
 
     async def __aenter__(self) -> None:
         await self.acquire()

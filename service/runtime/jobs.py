@@ -16,28 +16,43 @@ Timed = tuple[Result, int, int]
 """What came out, and when the run began and ended."""
 
 
+class Recalled(Cancelled):
+    """A request that had not begun to run was taken back: another version is to answer it."""
+
+
 class Turn:
     """What a request holds while it runs, given back exactly once."""
 
     def __init__(self) -> None:
         self._held: list[Gate] = []
-        self._over = False
+        self._over = self._recalled = False
+        self._passing: asyncio.Task[bool] | None = None
 
     async def take(self, gate: Gate, deadline_ns: int, priority: int = DEFAULT_PRIORITY) -> None:
-        """Pass `gate`. Raises DeadlineExceeded. Not by asyncio.timeout: the fast lane comes here outside any task."""
+        """Pass `gate`. Raises DeadlineExceeded, and after `recall` Recalled. Not by asyncio.timeout: the fast lane is
+        here outside any task."""
         if not gate.locked():
             await gate.acquire()
             self._held.append(gate)
             return
-        passing = asyncio.ensure_future(gate.acquire(priority))
+        passing = self._passing = asyncio.ensure_future(gate.acquire(priority))
         passing.add_done_callback(lambda done: self._passed(gate, done))
         try:
             await asyncio.wait((passing,), timeout=seconds_until(deadline_ns))
         finally:
             passing.cancel()  # nothing happens when it is done
+        if self._recalled:
+            self._over = True
+            raise Recalled("the version was taken out of the route")
         if gate not in self._held:
             self._over = True
             raise DeadlineExceeded("the deadline was over while the request waited for its turn")
+
+    def recall(self) -> None:
+        """Wait no more."""
+        self._recalled = True
+        if self._passing is not None:
+            self._passing.cancel()
 
     def _passed(self, gate: Gate, done: "asyncio.Task[bool]") -> None:
         if done.cancelled():

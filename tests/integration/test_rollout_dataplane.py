@@ -73,7 +73,9 @@ async def metric(serin: Together, name: str, **labels: str) -> float:
 async def mirrored(serin: Together, pairs: int) -> MirrorCounts:
     for _ in range(500):
         found = list(mirror_counts(read_all(serin.worker.settings.state / "counters")))
-        if found and found[0].pairs + sum(found[0].outcomes.values()) - found[0].outcomes.get("ok", 0) >= pairs:
+        ended = found[0].outcomes if found else {}
+        compared = ended.get("ok", 0) + ended.get("nonfinite", 0)
+        if sum(ended.values()) >= pairs and found[0].pairs >= compared:
             return found[0]
         await asyncio.sleep(0.01)
     raise AssertionError(found)
@@ -350,3 +352,38 @@ async def test_failures_are_limited_too(start):
 
         assert {answer.status_code for answer in answers} == {200}
         assert await metric(serin, "serin_requests_total", variant="canary", outcome="error") == 2
+
+
+# ---- what waits when the route changes ----
+
+
+@pytest.mark.parametrize("fallback", [None, Fallback("stable")], ids=["bare", "with fallback"])
+async def test_what_waits_for_a_candidate_that_is_taken_back_is_answered_by_stable_at_once(start, fallback):
+    async with start("digits:2 slow=1.5", max_concurrency=1) as serin:
+        await route(serin, split(1_000_000, fallback=fallback))
+        await serin.http.post(URL, json=digits())  # inline for the last time: from now on they run in a thread
+        asked = [asyncio.create_task(serin.http.post(URL, json=digits(row))) for row in range(6)]
+        named = asyncio.create_task(serin.http.post("/v2/models/digits/versions/2/infer", json=digits()))
+        executor = serin.worker.engine.peek("digits", 2).executor
+        await until(lambda: executor.in_flight == 1 and executor.queued == 6)
+        await route(serin, split(0))
+
+        answers = [await answer for answer in asyncio.as_completed(asked)]
+        assert answers.pop().headers["serin-version"] == "2", "it had begun"
+        assert {answer.status_code for answer in answers} == {200}
+        assert {answer.headers["serin-version"] for answer in answers} == {"1"}
+        assert not any("serin-fallback" in answer.headers for answer in answers), "the candidate has not failed them"
+        assert (await named).headers["serin-version"] == "2", "who names a version waits for that one"
+        candidate = {"model": "digits", "variant": "canary"}
+        assert await metric(serin, "serin_requests_total", **candidate, outcome="diverted") == 5
+        assert await metric(serin, "serin_requests_total", **candidate, outcome="ok") == 3
+        assert await metric(serin, "serin_requests_total", variant="stable", outcome="ok") == 5
+        assert await metric(serin, "serin_requests_in_flight", model="digits") == 0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came")

@@ -13,6 +13,7 @@ from router.errors import Cancelled, DeadlineExceeded, InvalidArgument, Resource
 from service.protocol.tensors import Array
 from service.runtime.batcher import Batcher, BatchLimits
 from service.runtime.executor import Executor, Limits, Names
+from service.runtime.jobs import Recalled
 from service.runtime.pool import NoMarks, Pool
 from service.runtime.profile import Profile
 from service.runtime.seats import Feeds, Ran
@@ -104,6 +105,21 @@ async def test_one_of_those_that_ran_together_stands_for_the_run(model: Model, p
     batcher = made(model, pool, inline=100)
     answers = await asyncio.gather(*(ask(batcher, value) for value in (-1, 2, 3)), return_exceptions=True)
     assert [ran[3] for ran in answers if not isinstance(ran, BaseException)] == [True, False]
+
+
+async def test_those_that_have_not_begun_can_be_taken_back(model: Model, pool: Pool) -> None:
+    batcher = made(model, pool)
+    first = ask(batcher, 1)
+    await until(lambda: model.runs == [1])
+    others = [ask(batcher, value) for value in (2, 3)]
+    await until(lambda: batcher._executor.queued == 2)
+    batcher.recall()
+    assert [type(error) for error in await asyncio.gather(*others, return_exceptions=True)] == [Recalled] * 2
+    assert batcher._executor.queued == 0
+    model.go.set()
+    assert numbers(await first) == [2]
+    assert numbers(await ask(batcher, 4)) == [8], "who comes later is served"
+    assert model.runs == [1, 1]
 
 
 async def test_rows_are_counted_and_not_requests(model: Model, pool: Pool) -> None:

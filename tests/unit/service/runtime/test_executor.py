@@ -14,6 +14,7 @@ from router.errors import Cancelled, DeadlineExceeded, Internal, ResourceExhaust
 from service.protocol.tensors import Array
 from service.runtime import executor as executors
 from service.runtime.executor import Executor, Feeds, Limits, Names, Switch
+from service.runtime.jobs import Recalled
 from service.runtime.pool import NoMarks, Pool
 from service.runtime.profile import Profile
 from service.runtime.runqueue import RunQueue
@@ -224,6 +225,36 @@ async def test_a_full_queue_says_so_at_once_and_when_to_come_again(model: Model,
     assert 0 < caught.value.retry_after_seconds <= 30
     model.go.set()
     await asyncio.gather(*tasks)
+
+
+async def test_what_waits_can_be_taken_back_and_what_runs_cannot(model: Model, pool: Pool) -> None:
+    executor = made(model, pool)
+    tasks = [asyncio.create_task(executor.run(X, None, FAR)) for _ in range(4)]
+    await until(lambda: model.running == 1 and executor.queued == 3)
+    executor.recall()
+    taken = await asyncio.gather(*tasks[1:], return_exceptions=True)
+    assert [type(error) for error in taken] == [Recalled] * 3
+    assert executor.queued == 0
+    later = asyncio.create_task(executor.run(X, None, FAR))
+    model.go.set()
+    assert (await tasks[0])[0] == (await later)[0] == [X["x"]]
+    assert model.begun == 2
+
+
+async def test_a_turn_that_came_in_the_same_moment_is_given_back(model: Model, pool: Pool) -> None:
+    executor = made(model, pool)
+    first = asyncio.create_task(executor.run(X, None, FAR))
+    await until(lambda: model.running == 1)
+    second = asyncio.create_task(executor.run(X, None, FAR))
+    await until(lambda: executor.queued == 1)
+    executor._gate.release()  # the turn is there, but nobody has taken it yet
+    executor.recall()
+    with pytest.raises(Recalled):
+        await second
+    await executor._gate.acquire()
+    assert executor._gate.locked()
+    model.go.set()
+    await first
 
 
 async def test_no_queue_at_all_still_lets_a_request_run(model: Model, pool: Pool) -> None:

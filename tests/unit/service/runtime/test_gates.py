@@ -68,3 +68,17 @@ async def test_it_can_be_held_for_a_block() -> None:
     async with gate:
         assert gate.locked()
     assert not gate.locked()
+
+
+async def test_a_place_that_comes_while_somebody_is_going_away_goes_to_the_next() -> None:
+    gate, order = Gate(1), []
+    await gate.acquire()
+    gone, stays = await waiting(gate, order, ("gone", 1), ("stays", 2))
+    gone.cancel()
+    gate.release()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    await stays
+    assert order == ["stays"]
+    gate.release()
+    assert not gate.locked()
