@@ -13,6 +13,8 @@ from router.errors import Internal, SerinError, Unavailable, error_of
 TOKEN_HEADER = "Serin-Token"
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
+PATIENCE_SECONDS = 5.0
+"""So long a controller may take to start, or to be replaced, before anybody is told that it does not answer."""
 
 T = TypeVar("T")
 
@@ -56,16 +58,23 @@ class Line:
 
 
 class Pause:
-    """Growing pauses between attempts, and a word to whoever logs when trouble starts and ends (empty text)."""
+    """Growing pauses between attempts, and a word to whoever logs when trouble has lasted for `patience_seconds`, and
+    when it ends (empty text)."""
 
-    def __init__(self, on_trouble: Callable[[str], None]) -> None:
+    def __init__(self, on_trouble: Callable[[str], None], patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._on_trouble = on_trouble
+        self._patience_seconds = patience_seconds
         self._seconds = 0.0
+        self._since: float | None = None
+        self._told = False
         self.trouble = ""
 
     async def after(self, error: SerinError) -> None:
         """Waits after a failed attempt."""
-        if not self.trouble:
+        now = asyncio.get_running_loop().time()
+        self._since = now if self._since is None else self._since
+        if not self._told and now - self._since >= self._patience_seconds:
+            self._told = True
             self._on_trouble(error.message)
         self.trouble = error.message
         self._seconds = min(LONGEST_PAUSE_SECONDS, self._seconds * 2 or FIRST_PAUSE_SECONDS)
@@ -73,9 +82,9 @@ class Pause:
 
     def over(self) -> None:
         """Notes that an attempt succeeded."""
-        if self.trouble:
+        if self._told:
             self._on_trouble("")
-        self.trouble, self._seconds = "", 0.0
+        self.trouble, self._told, self._since, self._seconds = "", False, None, 0.0
 
 
 class Poke:

@@ -57,12 +57,11 @@ class Follower:
         self._untold = True
         self._poke = Poke()
         self.applied = 0
-        self.trouble = ""
         self.words: Callable[[], tuple[Words, Words]] = no_words
 
     async def initial_table(self, timeout: float) -> RouteTable | None:
         """The controller's table, tried for so many seconds; None when it does not answer. Confirms nothing."""
-        pause = Pause(self._on_trouble)
+        pause = Pause(silent)
         try:
             async with asyncio.timeout(timeout):
                 while True:
@@ -91,7 +90,7 @@ class Follower:
             group.create_task(self._tell_changes())
 
     async def _follow(self, apply: Apply) -> None:
-        pause = Pause(self._note_trouble)
+        pause = Pause(self._on_trouble)
         while True:
             try:
                 answer = await self._exchange(WAIT_SECONDS, self._known)
@@ -163,10 +162,6 @@ class Follower:
             troubles=dict(troubles),
             notices=dict(notices),
         )
-
-    def _note_trouble(self, text: str) -> None:
-        self.trouble = text
-        self._on_trouble(text)
 
 
 def no_words() -> tuple[Words, Words]:

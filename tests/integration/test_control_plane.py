@@ -16,6 +16,7 @@ from router.api import ApiOptions, create_app
 from router.client import AdminClient, CommandLink, Follower, Identity, InventoryLink, SupervisorLink
 from router.controller import Controller, ControllerSettings
 from router.errors import Conflict, FailedPrecondition, NotFound, SerinError, Unauthenticated, Unavailable
+from router.exchange import Pause
 from router.guard import LOOPBACK_HOSTS
 from router.reports import (
     Blame,
@@ -730,10 +731,18 @@ async def test_a_new_worker_gets_its_first_table_and_none_without_a_controller(h
     follower = Follower(house.http, TOKEN, Identity(0, "w", 1), dict)
     assert await follower.initial_table(1.0) == house.controller.table
     async with httpx.AsyncClient(transport=httpx.MockTransport(_refuse), base_url=URL) as nobody:
-        trouble: list[str] = []
-        alone = Follower(nobody, TOKEN, Identity(0, "w", 1), dict, trouble.append)
+        alone = Follower(nobody, TOKEN, Identity(0, "w", 1), dict)
         assert await alone.initial_table(0.12) is None
-        assert trouble == ["the controller does not answer: ConnectError"]
+
+
+async def test_trouble_is_told_once_when_it_has_lasted_and_when_it_ends() -> None:
+    told: list[str] = []
+    patient, hasty = Pause(told.append, 60.0), Pause(told.append, 0.0)
+    for pause in (patient, hasty):
+        for _ in range(2):
+            await pause.after(Unavailable("away"))
+        pause.over()
+    assert told == ["away", ""]
 
 
 def _empty(directory: Path) -> None:
