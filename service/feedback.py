@@ -4,6 +4,7 @@ Any worker of a host takes the feedback for any other: they share the key, and t
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ from router.strata import STRATA, stratum_minutes
 from router.tokens import KEY_BYTES, NO_LABEL, Given, Ticket, label_mark, read_token, signer
 from service.seen import SeenIds
 from service.watch import OTHER, Watch
+
+log = logging.getLogger("serin.feedback")
 
 KEY_FILE: Final = "feedback.key"
 DIRECTORY: Final = "feedback"
@@ -113,7 +116,8 @@ class Feedback:
         """What signs the answers that have `given` in common; None when there is no room to count them."""
         try:
             issued = serving_series(self._segment, given, self._minutes).issued
-        except ResourceExhausted:
+        except ResourceExhausted as error:
+            log.error("answers carry no tokens", extra={"model": given.model, "error": error.message})
             return None
         self._series.clear()  # a block may count another epoch now
         sign, marks = signer(self._key, given), label_marks(watch)
@@ -137,13 +141,28 @@ class Feedback:
         for first in range(0, len(items), CHUNK):
             if first:
                 await asyncio.sleep(0)
-            await self._locked()
-            try:
-                for place, item in enumerate(items[first : first + CHUNK], first):
-                    self._take(model, place, item, taken)
-            finally:
-                self._seen.unlock()
+            # Whoever sends what was not signed here holds up nobody: the lock is for what may count.
+            believed = self._believed(model, items[first : first + CHUNK], first, taken)
+            if believed:
+                await self._locked()
+                try:
+                    for place, ticket, good in believed:
+                        self._take(place, ticket, good, taken)
+                finally:
+                    self._seen.unlock()
         return taken
+
+    def _believed(self, model: str, items: Sequence[Item], first: int, taken: Taken) -> list[tuple[int, Ticket, bool]]:
+        """Places of items that may count, with what their tokens say and whether the answer was good."""
+        found = []
+        for place, item in enumerate(items, first):
+            try:
+                ticket = self._ticket(model, item.assignment)
+                found.append((place, ticket, self._is_good(ticket, item)))
+            except _Refused as refused:
+                self._note(refused.reason)
+                taken.errors.append((place, refused.error))
+        return found
 
     async def _locked(self) -> None:
         try:
@@ -154,31 +173,25 @@ class Feedback:
             busy = "the feedback map is held by another worker; send the same again"
             raise Unavailable(busy, retry_after_seconds=1) from error
 
-    def _take(self, model: str, place: int, item: Item, taken: Taken) -> None:
+    def _take(self, place: int, ticket: Ticket, good: bool, taken: Taken) -> None:
         try:
-            is_new = self._count(model, item)
-        except _Refused as refused:
-            self._note(refused.reason)
-            taken.errors.append((place, refused.error))
-        except SerinError as error:
+            is_new = self._count(ticket, good)
+        except SerinError as error:  # no room in the map, or on the disk
             self._note("other")
             taken.errors.append((place, error))
         else:
             taken.counted += is_new
             taken.repeated += not is_new
 
-    def _count(self, model: str, item: Item) -> bool:
+    def _count(self, ticket: Ticket, good: bool) -> bool:
         """Whether it is new. The count comes before the mark: a worker that dies between the two has not acknowledged
         the item, and may have it counted once more, but never loses it."""
-        ticket = self._ticket(model, item.assignment)
-        good = self._is_good(ticket, item)
         ids = self._seen.of(ticket.minute // max(1, self._horizon_minutes))
         if ticket.id in ids:
             self._note("repeated")
             return False
         if ids.is_full:
-            full = "the feedback map is full until its period ends; raise feedback_map_bytes"
-            raise _Refused("other", ResourceExhausted(full))
+            raise ResourceExhausted("the feedback map is full until its period ends; raise feedback_map_bytes")
         self._of(ticket.given).reward(ticket.minute, good)
         ids.add(ticket.id)
         return True

@@ -23,6 +23,7 @@ ROUTES = {
     ("get", "/v2/models/{model}/versions/{version}/ready"),
     ("post", "/v2/models/{model}/infer"),
     ("post", "/v2/models/{model}/versions/{version}/infer"),
+    ("post", "/v2/models/{model}/feedback"),
 }
 INFER = "/v2/models/{model}/infer"
 ROW = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
