@@ -5,7 +5,7 @@ since the last cut is compared between the versions; and once no request is adde
 alike: of those that had none by the last cut, how many have one by now.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
@@ -19,6 +19,9 @@ from router.strata import STRATA, RewardCounts
 SOURCE: Final = "feedback"
 MARGIN_SECONDS: Final = 5.0
 """How much later than its minutes a stratum is taken to be over: clocks and readings are a little late."""
+
+LONGEST_STRATUM_SECONDS: Final = 3 * 3600.0
+"""More than the minutes of a stratum at the longest horizon."""
 
 Cells = tuple[int, int, int]
 """good, bad, issued"""
@@ -67,21 +70,33 @@ NO_LABELS: Final[Judged] = MappingProxyType({})
 
 def cut_labels(shelves: Shelves, judged: Judged, ground: Ground, by: tuple[int, Policy]) -> tuple[Shelves, list[Block]]:
     """The blocks that are due, in one tick with the index given, and the shelves behind them."""
-    index, policy = by
     epochs = shelves.epochs
     if ground.weights is not None and ground.epoch not in epochs:
         epochs = (*epochs, ground.epoch)
     known = {(shelf.epoch, shelf.place): shelf for shelf in shelves.strata}
-    kept: list[Shelf] = []
+    kept = dict(known)  # also what cannot be read at this moment: to begin anew with it would count it twice
     blocks: list[Block] = []
     for epoch in epochs:
         for seen in _seen(epoch, judged, known):
-            shelf, block = _cut_one(seen, ground, (index, policy))
-            kept += [] if shelf is None else [shelf]
+            shelf, block = _cut_one(seen, ground, by)
+            kept[epoch, seen.place] = shelf
             blocks += [] if block is None else [block]
-    running = {shelf.epoch for shelf in kept} | {ground.epoch} | set(judged)
-    after = Shelves(tuple(epoch for epoch in epochs if epoch in running), tuple(kept))
+    past = _past(kept.values(), ground, by[1])
+    left = tuple(shelf for (epoch, _), shelf in sorted(kept.items()) if epoch not in past)
+    after = Shelves(tuple(epoch for epoch in epochs if epoch not in past), left)
     return (shelves if after == shelves else after), blocks
+
+
+def _past(shelves: Iterable[Shelf], ground: Ground, policy: Policy) -> set[int]:
+    """Epochs that are over, and whose labels have all come or come too late."""
+    youngest: dict[int, float] = {}
+    for shelf in shelves:
+        youngest[shelf.epoch] = max(shelf.began, youngest.get(shelf.epoch, shelf.began))
+    return {
+        epoch
+        for epoch, began in youngest.items()
+        if epoch != ground.epoch and ground.now - began > _delay(policy) + LONGEST_STRATUM_SECONDS
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,30 +112,33 @@ class _Seen:
 
 
 def _seen(epoch: int, judged: Judged, known: Mapping[tuple[int, int], Shelf]) -> Iterator[_Seen]:
-    """The strata of an epoch that anything was counted in; none before the first label comes."""
+    """The strata of an epoch in which something changed or may be due; none before the first label comes."""
     ours, theirs = judged.get(epoch, (None, None))
     if ours is None or theirs is None or not any(map(any, (ours.good, ours.bad, theirs.good, theirs.bad))):
         return
     mine = zip(ours.good, ours.bad, ours.issued, strict=True)
     others = zip(theirs.good, theirs.bad, theirs.issued, strict=True)
     for place, (candidate, stable) in enumerate(zip(mine, others, strict=True)):
-        if candidate != NOTHING or stable != NOTHING:
-            yield _Seen(epoch, place, ours.minutes, candidate, stable, known.get((epoch, place)))
+        shelf = known.get((epoch, place))
+        if shelf is None:
+            rests = candidate == NOTHING and stable == NOTHING
+        else:
+            rests = shelf.waiting is not None and candidate == shelf.candidate and stable == shelf.stable
+        if not rests:
+            yield _Seen(epoch, place, ours.minutes, candidate, stable, shelf)
 
 
-def _cut_one(seen: _Seen, ground: Ground, by: tuple[int, Policy]) -> tuple[Shelf | None, Block | None]:
+def _cut_one(seen: _Seen, ground: Ground, by: tuple[int, Policy]) -> tuple[Shelf, Block | None]:
     now, length = ground.now, seen.minutes * 60.0
     shelf = seen.shelf or Shelf(seen.epoch, seen.place, now, now)
     if _fell(seen.candidate, shelf.candidate) or _fell(seen.stable, shelf.stable):
         # A state directory was lost, or the counts of a long past epoch made room: what is left proves nothing.
         return replace(shelf, began=now, at=now, **_as_it_is(seen)), None
     age = now - shelf.began
-    if age > (STRATA - 2) * length:
-        if seen.epoch != ground.epoch:
-            return None, None  # nothing can come back any more
-        if (seen.candidate[2], seen.stable[2]) != (shelf.candidate[2], shelf.stable[2]):
-            shelf = replace(shelf, began=now, at=now, waiting=None, first=(shelf.candidate, shelf.stable))
-            age = 0.0
+    asked = (seen.candidate[2], seen.stable[2]) != (shelf.candidate[2], shelf.stable[2])
+    if asked and age > (STRATA - 2) * length:  # the ring has come round
+        shelf = replace(shelf, began=now, at=now, waiting=None, first=(shelf.candidate, shelf.stable))
+        age = 0.0
     if age > length + _delay(by[1]):
         return shelf, None  # later than the rollout waits for
     is_over = age >= length + MARGIN_SECONDS

@@ -155,15 +155,26 @@ def test_the_next_lap_of_the_ring_begins_anew():
     assert over.candidate.flags == {LABELLED: (30, 16)}
 
 
-def test_an_epoch_that_is_long_over_is_forgotten():
+def test_an_epoch_that_is_long_over_is_forgotten_and_not_counted_again():
     book = Book()
     book.add((20, 0, 40), (20, 0, 40))
     book.cut()
+    assert len(book.cut()) == 1
     book.epoch = 5
-    book.cut(STRATA * STRATUM)
-    del book.cells[4, 7]
-    book.cut()
+    assert book.cut(86_400 + 4 * 3600) == []
     assert book.shelves == Shelves((5,), ())
+    assert book.cut(100) == []
+
+
+def test_what_cannot_be_read_for_a_moment_is_not_counted_twice():
+    book = Book()
+    book.add((20, 0, 40), (20, 0, 40))
+    book.cut()
+    assert len(book.cut()) == 1
+    hidden, book.cells = book.cells, {}
+    assert book.cut(100) == []
+    book.cells = hidden
+    assert book.cut(100) == []
 
 
 def test_counts_that_fell_prove_nothing_and_are_counted_from_there():
