@@ -10,15 +10,18 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router.drift import Distances, Level, distances, level_of
+from router.input_match import Split, compare
 
 REFERENCE = 10_000
 SIZES = (200, 500, 1_000, 5_000)
 SHIFTS = (0.25, 0.5)
+NORMAL_DECILES = tuple(NormalDist().inv_cdf(tenth / 10) for tenth in range(1, 10))
 KOLMOGOROV = 1.3581
 """Critical value of the two-sample test at p = 0.05, large samples."""
 
@@ -122,6 +125,76 @@ def sizes(runs: int, seed: int) -> list[list[str]]:
     return rows
 
 
+LOOKS, REQUESTS, FEATURES, CALLERS = 60, 1_000, 5, 2_000
+"""Of one split: looks, requests between two of them, features, and callers where these are told apart."""
+
+
+def equal_inputs(runs: int, seed: int) -> list[list[str]]:
+    """How often a split's versions are said to get different inputs, and after how many requests (median)."""
+    scenarios: dict[str, Callable[[np.random.Generator], int]] = {
+        "equal, 5 % split": lambda rng: _split(rng, 0.05, 0.0),
+        "equal, 50 % split, the world drifts by 1 sd": lambda rng: _split(rng, 0.5, 0.0, world=1.0),
+        "one of 5 features +0.25 sd, 5 % split": lambda rng: _split(rng, 0.05, 0.25),
+        "one of 5 features +0.25 sd, 50 % split": lambda rng: _split(rng, 0.5, 0.25),
+        "equal, few busy callers, each request counted": lambda rng: _callers(rng, each_once=False),
+        "equal, few busy callers, each caller counted once": lambda rng: _callers(rng, each_once=True),
+    }
+    rows = []
+    for at, (name, run) in enumerate(scenarios.items()):
+        found = [run(np.random.default_rng([seed, at, number, 3])) for number in range(runs)]
+        told = [requests for requests in found if requests]
+        rows.append([name, percent(len(told) / runs), f"{int(np.median(told)):,}" if told else "-"])
+    return rows
+
+
+def _split(rng: np.random.Generator, share: float, shift: float, world: float = 0.0) -> int:
+    """Requests until a difference is claimed; 0 if none is. `shift`: of the candidate's first feature."""
+    arms, edges = _nothing(), np.asarray(NORMAL_DECILES)
+    known = compare(None, _seen(arms))
+    for look in range(LOOKS):
+        candidates = int(rng.binomial(REQUESTS, share))
+        for arm, n in enumerate((candidates, REQUESTS - candidates)):
+            for feature in range(FEATURES):
+                mean = world * look / LOOKS + (shift if arm == 0 and feature == 0 else 0.0)
+                arms[arm, feature, :-1] += binned(rng.standard_normal(n) + mean, edges)
+        known = compare(known, _seen(arms))
+        if known.differs:
+            return known.requests
+    return 0
+
+
+def _callers(rng: np.random.Generator, each_once: bool) -> int:
+    """Callers who always send the same, Zipf many requests each, and stay with their version."""
+    arms = _nothing()
+    habits, versions = rng.integers(0, 10, (CALLERS, FEATURES)), rng.integers(0, 2, CALLERS)
+    busy = 1.0 / np.arange(1, CALLERS + 1)
+    seen, known = np.zeros(CALLERS, dtype=bool), compare(None, _seen(arms))
+    for _ in range(LOOKS):
+        callers = rng.choice(CALLERS, REQUESTS, p=busy / busy.sum())
+        if each_once:
+            callers = np.unique(callers)
+            callers = callers[~seen[callers]]
+            seen[callers] = True
+        for arm in (0, 1):
+            own = callers[versions[callers] == arm]
+            for feature in range(FEATURES):
+                arms[arm, feature] += np.bincount(habits[own, feature], minlength=11)
+        known = compare(known, _seen(arms))
+        if known.differs:
+            return known.requests
+    return 0
+
+
+def _nothing() -> NDArray[np.int64]:
+    """Counts by version, feature and bin; the last bin is for missing values."""
+    return np.zeros((2, FEATURES, 11), dtype=np.int64)
+
+
+def _seen(arms: NDArray[np.int64]) -> Split:
+    candidate, stable = ({str(at): tuple(counts.tolist()) for at, counts in enumerate(arm)} for arm in arms)
+    return Split("a split", 1, dict.fromkeys(candidate, "number"), candidate, stable)
+
+
 def percent(share: float) -> str:
     """Whole percent; a share below half a percent keeps a digit."""
     return f"{share:.0%}" if share >= 0.01 or share == 0 else f"{share:.1%}"
@@ -138,6 +211,7 @@ TABLES: dict[str, tuple[str, Callable[[int, int], list[list[str]]]]] = {
         serin_rule,
     ),
     "sizes": ("shift | PSI | JS | W/sd", sizes),
+    "inputs": ("versions of a split | said to differ | after requests, median", equal_inputs),
 }
 
 

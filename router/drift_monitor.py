@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from router.controller import Controller
-from router.drift_subjects import splits_of, subjects_of
+from router.drift_subjects import pairs_of, splits_of, subjects_of
 from router.drift_windows import Difference, Known, Policy, Watched, difference, inputs_drifted, reopened, update
 from router.errors import SerinError
 from router.history import Event, Who
@@ -88,7 +88,8 @@ class DriftMonitor:
         if events:
             await self._controller.write(lambda sight: Change(sight.state, events))
         self.look = found
-        self._differs = {**self._differs, **found.differs}
+        live = {name for route in self._controller.table.routes.values() for name in pairs_of(route)}
+        self._differs = {name: told for name, told in {**self._differs, **found.differs}.items() if name in live}
         if events or _closed(before, found):
             await asyncio.to_thread(self._keep)
 
@@ -111,17 +112,16 @@ class DriftMonitor:
             subjects = subjects_of(copies, route)
             if subjects:
                 watched[model] = update(self.look.watched.get(model, {}), subjects, now, self.policy)
-            known = self.look.matches.get(model, {})
-            matches[model] = {
-                split.identity: compare(known.get(split.identity), split, self._differs.get(split.identity, ""))
-                for split in splits_of(copies, route)
-            }
+            # A new epoch has no requests yet: what was known of the pair goes on.
+            known, names = self.look.matches.get(model, {}), pairs_of(route)
+            matches[model] = {name: known[name] for name in names if name in known}
+            for split in splits_of(copies, route):
+                name = split.identity
+                matches[model][name] = compare(known.get(name), split, self._differs.get(name, ""))
         return Look(watched, matches)
 
     def _keep(self) -> None:
-        known = {model: dict(watched) for model, watched in self.look.watched.items()}
-        live = {identity for each in self.look.matches.values() for identity in each}
-        kept = _Kept(known, {name: feature for name, feature in self._differs.items() if name in live})
+        kept = _Kept({model: dict(watched) for model, watched in self.look.watched.items()}, self._differs)
         draft = self._path.with_name(f".{self._path.name}.new")
         try:
             draft.write_bytes(msgspec.json.encode(kept))

@@ -32,34 +32,33 @@ def main_variant(route: Route) -> Variant | None:
     return max(route.variants, key=lambda variant: variant.weight_ppm, default=None)
 
 
+def pairs_of(route: Route) -> dict[str, tuple[Variant, Variant]]:
+    """Who is compared with whom while both have weight: the first variant (a rollout's stable one) with each other one,
+    under a name that no other rollout's comparison has."""
+    weighted = [variant for variant in route.variants if variant.weight_ppm > 0]
+    if not weighted:
+        return {}
+    first, salt = weighted[0], route.salt or route.model
+    return {f"{salt} {first.name}:{first.version} {one.name}:{one.version}": (first, one) for one in weighted[1:]}
+
+
 def splits_of(copies: Sequence[BlockCopy], route: Route) -> tuple[Split, ...]:
-    """Each other variant that has weight beside the main one, in the route's epoch."""
-    main, weighted = main_variant(route), [variant for variant in route.variants if variant.weight_ppm > 0]
-    if main is None or len(weighted) < 2:
-        return ()
+    """The counts of each pair of which both have had requests in the route's epoch."""
     own = (c for c in copies if c.spec.kind == INPUTS and c.spec.labels.get("model") == route.model)
     arms: dict[str, dict[str, FeatureCounts]] = {}
     for found in input_counts(by_epoch(own).get(route.epoch, ())):
         arms[found.variant] = _merged([found.features], arms.get(found.variant))
-    stable = arms.get(main.name, {})
     return tuple(
-        _split(route, main, variant, stable, arms.get(variant.name, {}))
-        for variant in weighted
-        if variant.name != main.name and stable and variant.name in arms
+        _split(name, route.epoch, arms[stable.name], arms[other.name])
+        for name, (stable, other) in pairs_of(route).items()
+        if stable.name in arms and other.name in arms
     )
 
 
-def _split(
-    route: Route, main: Variant, other: Variant, stable: Mapping[str, FeatureCounts], own: Mapping[str, FeatureCounts]
-) -> Split:
-    names = [name for name in own if name in stable and own[name].feature == stable[name].feature]
-    return Split(
-        identity=f"{route.salt or route.model} {main.name}:{main.version} {other.name}:{other.version}",
-        epoch=route.epoch,
-        kinds={name: own[name].feature.kind for name in names},
-        candidate=_arm(own, names),
-        stable=_arm(stable, names),
-    )
+def _split(name: str, epoch: int, stable: Mapping[str, FeatureCounts], own: Mapping[str, FeatureCounts]) -> Split:
+    names = [one for one in own if one in stable and own[one].feature == stable[one].feature]
+    kinds = {one: own[one].feature.kind for one in names}
+    return Split(name, epoch, kinds, candidate=_arm(own, names), stable=_arm(stable, names))
 
 
 def _arm(found: Mapping[str, FeatureCounts], names: Iterable[str]) -> Arm:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from loadtests import simulate_drift
 from loadtests.simulate_drift import common_rules, main, serin_rule, sizes
 
 
@@ -27,6 +28,16 @@ def test_the_usual_rules_fire_on_small_windows_that_have_not_drifted():
 def test_sizes_of_shifts_are_those_of_the_docs():
     found = {row[0]: [float(cell) for cell in row[1:]] for row in sizes(runs=10, seed=3)}
     assert found["+0.5 sd"] == pytest.approx([0.24, 0.21, 0.50], rel=0.1)
+
+
+def test_equal_inputs_are_not_told_apart_and_unequal_ones_are(monkeypatch):
+    monkeypatch.setattr(simulate_drift, "LOOKS", 25)
+    found = {row[0]: share(row[1]) for row in simulate_drift.equal_inputs(runs=3, seed=5)}
+    assert found["equal, 5 % split"] == 0.0
+    assert found["equal, 50 % split, the world drifts by 1 sd"] == 0.0
+    assert found["one of 5 features +0.25 sd, 50 % split"] == 1.0
+    assert found["equal, few busy callers, each request counted"] == 1.0
+    assert found["equal, few busy callers, each caller counted once"] == 0.0
 
 
 def test_a_table_is_printed_for_the_docs(capsys):

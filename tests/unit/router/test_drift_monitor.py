@@ -1,5 +1,6 @@
 """What the monitor writes into the history: each change once, also over a restart and when a record fails."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -133,6 +134,15 @@ async def test_versions_that_get_different_inputs_are_told_once_and_stay_doubted
     await split(house, 0)
     assert "feature age" in house.monitor.obstacle("m")
     assert [kind for kind, _ in house.told()].count("inputs.differ") == 1
+
+
+async def test_a_doubt_stays_while_a_new_epoch_has_no_requests_yet(tmp_path):
+    house = House(tmp_path, ROUTE)
+    for _ in range(3):
+        await split(house, 1)
+    house.controller.table.routes["m"] = replace(ROUTE, epoch=4)
+    await house.monitor.tick()
+    assert "feature age" in house.monitor.obstacle("m")
 
 
 async def test_another_rollout_begins_without_a_doubt(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from router.counters import Segment
-from router.drift_subjects import splits_of, subjects_of
+from router.drift_subjects import pairs_of, splits_of, subjects_of
 from router.inputs import Feature, input_series
 from router.layout import How, Outcome
 from router.routes import Route, Variant
@@ -105,6 +105,11 @@ def test_a_split_compares_the_others_with_the_main_variant_in_the_routes_epoch(w
     assert (split.identity, split.epoch) == ("m stable:1 canary:2", 3)
     assert (split.candidate["age"], split.stable["age"]) == ((0, 1, 0), (1, 0, 0))
     assert split.kinds == {"age": "number", "sex": "category"}
+
+
+def test_a_candidate_with_most_of_the_weight_is_still_the_one_that_is_compared():
+    most = replace(ROUTE, variants=(Variant("stable", 1, 200_000), Variant("canary", 2, 800_000)))
+    assert list(pairs_of(most)) == list(pairs_of(ROUTE)) == ["m stable:1 canary:2"]
 
 
 def test_a_single_version_is_compared_with_nobody(worker, tmp_path):
