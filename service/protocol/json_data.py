@@ -2,7 +2,8 @@
 
 Short flat data goes straight through a typed decoder. The rest (nested, long, or with NaN and infinities) takes the
 patient path: compare the brackets and commas with the shape, then parse in pieces straight into the array, so that
-hostile data costs no more memory than the shape it honestly declares.
+hostile data costs no more memory than the shape it honestly declares. A piece of plain numbers becomes an array without
+any list (simdjson); what that parser does not take is parsed as before, which also says what is wrong with it.
 """
 
 import binascii
@@ -16,6 +17,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import simdjson
 
 from service.protocol.errors import BadRequest, quoted
 from service.protocol.messages import InputTensor
@@ -40,6 +42,8 @@ _TOO_LARGE = {"FP16": 65520.0, "BF16": float(2**128 - 2**119), "FP32": float(2**
 _NON_FINITE = ((b'"NaN"', b"NaN"), (b'"Infinity"', b"Infinity"), (b'"-Infinity"', b"-Infinity"))
 _NOT_STRUCTURE = bytes(code for code in range(256) if code not in b"[],")
 _BRACKETS_TO_SPACES = bytes.maketrans(b"[]", b"  ")
+_WIDE = {"d": np.dtype(np.float64), "i": np.dtype(np.int64), "u": np.dtype(np.uint64)}
+_MINUS_ZERO = re.compile(rb"-0[ \t\r\n]*+(?:,|\Z)")
 _NESTED = re.compile(rb"\[\s*\[")
 
 
@@ -81,9 +85,12 @@ def _patient(tensor: InputTensor, datatype: Datatype, text: bytes) -> Array:
     """Raises the reason, or returns the array; the text bounds `tensor.elements` before anything is allocated."""
     inner = _flattened(tensor, text)
     array = np.empty(tensor.elements, datatype.dtype)
+    parser = simdjson.Parser()  # of this call alone: one of its documents at a time may live
     done = 0
     for piece in _pieces(inner):
-        values = _parsed(tensor, datatype, piece)
+        values = _quickly(parser, datatype, piece)
+        if values is None:
+            values = _parsed(tensor, datatype, piece)
         if done + len(values) > tensor.elements:
             raise _wrong_count(tensor, None)
         array[done : done + len(values)] = values
@@ -91,6 +98,30 @@ def _patient(tensor: InputTensor, datatype: Datatype, text: bytes) -> Array:
     if done != tensor.elements:
         raise _wrong_count(tensor, done)
     return array.reshape(tensor.shape)
+
+
+def _quickly(parser: simdjson.Parser, datatype: Datatype, piece: bytes) -> Array | None:
+    """The numbers of a piece without a list of objects; None for whatever is not plain, and for what does not fit."""
+    kind = datatype.dtype.kind
+    if kind == "b":
+        return None
+    width = "d" if datatype.name in FLOATS else kind
+    # An integer has no sign of zero, and would lose the one that a fraction has.
+    if width == "d" and _MINUS_ZERO.search(piece):
+        return None
+    try:
+        document: Any = parser.parse(b"[" + piece + b"]")
+        wide = np.frombuffer(document.as_buffer(of_type=width), _WIDE[width])
+    except (ValueError, TypeError, RuntimeError):
+        return None
+    if wide.size:
+        least, most = wide.min(), wide.max()
+        bound = _TOO_LARGE.get(datatype.name)
+        if bound is not None and not -bound < least <= most < bound:
+            return None
+        if width != "d" and not np.iinfo(datatype.dtype).min <= least <= most <= np.iinfo(datatype.dtype).max:
+            return None
+    return wide
 
 
 def _flattened(tensor: InputTensor, text: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from service.protocol import json_data
 from service.protocol.errors import BadRequest
 from service.protocol.json_data import parse
 from service.protocol.messages import InputTensor
-from service.protocol.tensors import Array
+from service.protocol.tensors import DATATYPES, Array
 
 INF = math.inf
 
@@ -214,3 +215,48 @@ def test_more_strings_than_the_shape_says_are_refused() -> None:
     for shape in ((), (0,), (5,), (3, 0)):
         with pytest.raises(BadRequest):
             array("BYTES", json.dumps(["a,b"] * 30_000), shape)
+
+
+def a_long_list(rng: random.Random) -> str:
+    """Some numbers in all their spellings; now and then one that is none, or that fits no datatype."""
+    plain = [
+        "0",
+        "-0",
+        "-0.0",
+        "1",
+        "-7",
+        "0.1",
+        "1e-45",
+        "3.4028235e38",
+        "65504",
+        "1E5",
+        "-2.5e-3",
+        "255",
+        "2147483647",
+    ]
+    odd = ["3.5e38", "1e999", "18446744073709551615", "18446744073709551616", "9007199254740993", "1e-400"]
+    wrong = ["NaN", "-Infinity", "null", "true", '"1"', "01", "1.", "[1]", "", "{}"]
+    words = rng.choices(plain, k=rng.randint(1, 12))
+    for strange, share in ((odd, 0.3), (wrong, 0.2)):
+        if rng.random() < share:
+            words[rng.randrange(len(words))] = rng.choice(strange)
+    return "[" + rng.choice([",", ", ", " ,\n"]).join(words) + rng.choice(["]", " ]"])
+
+
+def outcome(datatype: str, text: str) -> object:
+    tensor = InputTensor("x", datatype, (text.count(",") + 1,), text.count(",") + 1, msgspec.Raw(text.encode()))
+    try:
+        array = json_data.parse(tensor, msgspec.Raw(text.encode()))
+    except BadRequest as error:
+        return error.message
+    return array.dtype, array.tobytes()
+
+
+def test_numbers_in_long_lists_are_the_same_without_the_quick_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_data, "SHORT_BYTES", 0)
+    rng = random.Random(1)
+    datatypes = [name for name in DATATYPES if name != "BYTES"]
+    asked = [(rng.choice(datatypes), a_long_list(rng)) for _ in range(4000)]
+    quick = [outcome(*one) for one in asked]
+    monkeypatch.setattr(json_data, "_quickly", lambda parser, datatype, piece: None)
+    assert quick == [outcome(*one) for one in asked]
