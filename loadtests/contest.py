@@ -17,7 +17,8 @@ from loadtests.subjects import file_of, input_of, prepare
 
 REQUESTS_IN_TURN = 32
 PROBE_SECONDS = 20.0
-ROLLOUT, PLAIN = "-rollout", "-plain"
+ROLLOUT, PLAIN, SINGLE = "-rollout", "-plain", "-unbatched"
+UNBATCHED = "[execution]\nmax_batch_rows = 1\n"
 WATCHED = """default_version = 1
 labels = ["0", "1", "2"]
 
@@ -62,6 +63,8 @@ def prepare_all(scenarios: Sequence[Scenario], models: Path) -> None:
         if one.versus == "plain":
             prepare(one.model, models, name=one.model + PLAIN, manifest=WATCHED)
             prepare(one.model, models, name=one.model + ROLLOUT, manifest=WATCHED, versions=2)
+        if one.versus == "unbatched":
+            prepare(one.model, models, name=one.model + SINGLE, manifest=UNBATCHED)
         if one.neighbour is not None:
             prepare(one.neighbour.model, models)
         prepare(one.model, models)
@@ -83,6 +86,9 @@ def _line_up(scenario: Scenario, ring: Ring, stack: ExitStack) -> list[Contestan
         changed = gateway_requests(scenario, scenario.model + ROLLOUT)
         plain = gateway_requests(scenario, scenario.model + PLAIN)
         return [Contestant("no rollout", ring.server, plain), Contestant("rollout", ring.server, changed)]
+    if scenario.versus == "unbatched":
+        single = gateway_requests(scenario, scenario.model + SINGLE)
+        return [Contestant("unbatched", ring.server, single), Contestant("batched", ring.server, asked)]
     if scenario.versus == "alone":
         return [Contestant("alone", ring.server, asked), _with_neighbour(scenario, ring, asked)]
     if scenario.versus == "one-worker":

@@ -161,7 +161,8 @@ def background(address: tuple[str, int], given: Round) -> Iterator[None]:
 @contextmanager
 def spinner(cores: Collection[int], seconds: float) -> Iterator[None]:
     """Keep the client's cores awake at the lowest priority, for so long at most."""
-    program = f"import os, time\nos.nice(19)\nend = time.monotonic() + {seconds}\nwhile time.monotonic() < end: pass"
+    lowest = "import os, time\nos.setpriority(os.PRIO_PROCESS, 0, 19)"
+    program = f"{lowest}\nend = time.monotonic() + {seconds}\nwhile time.monotonic() < end: pass"
     with _beside([sys.executable, "-c", program], cores, subprocess.DEVNULL):
         yield
 

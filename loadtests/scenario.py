@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 FOLDER = Path(__file__).resolve().parent / "scenarios"
 Positive = Annotated[int, Meta(ge=1)]
-Versus = Literal["reference", "plain", "one-worker", "alone"]
+Versus = Literal["reference", "plain", "one-worker", "alone", "unbatched"]
 Beside = Literal["async", "fixed", "mlserver", "kserve"]
 Regime = Literal["as is", "awake"]
 
@@ -33,7 +33,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     `versus`: the yardstick. "reference" is the plain app, with `beside` others; the rest are the same gateway, but:
     "plain" without the rollout that `rollout` (words for `serin rollout start`) begins, "one-worker" with one worker,
-    "alone" without the load on `neighbour`.
+    "alone" without the load on `neighbour`, "unbatched" with every request run by itself.
 
     `arrivals`: an open loop at this share of what the yardstick managed in a closed loop just before, the same for all.
     `regimes`: the client's core as it is, or kept awake by a spinner.

@@ -8,6 +8,7 @@ from loadtests import peers
 from loadtests.contest import gateway_requests, prepare_all, reference_requests
 from loadtests.peers import NotInstalled
 from loadtests.scenario import Neighbour, Scenario
+from service.runtime.manifest import parse_manifest
 
 
 def test_the_reference_gets_the_same_rows_as_json_without_key_and_version() -> None:
@@ -26,6 +27,13 @@ def test_a_rollout_is_compared_with_the_same_model_under_another_name(tmp_path: 
     assert (plain / "model.toml").read_text() == (changing / "model.toml").read_text()
     files = [plain / "1" / "model.onnx", changing / "1" / "model.onnx", changing / "2" / "model.onnx"]
     assert len({file.read_bytes() for file in files}) == 1
+
+
+def test_what_batching_brings_is_measured_on_the_same_model_without_it(tmp_path: Path) -> None:
+    prepare_all([Scenario(sets=(), model="mlp", concurrency=1, versus="unbatched")], tmp_path)
+    execution = parse_manifest((tmp_path / "mlp-unbatched" / "model.toml").read_bytes()).execution
+    assert execution.max_batch_rows == 1
+    assert not (tmp_path / "mlp" / "model.toml").exists()
 
 
 def test_a_neighbour_is_made_too(tmp_path: Path) -> None:
