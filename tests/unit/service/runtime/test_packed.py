@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
+from loadtests.made import rows_of, save
 from router.routes import Wanted
 from service.runtime import packed as packing
 from service.runtime.loading import Loader
 from service.runtime.packed import Packed, processor
 from service.runtime.repository import VersionFiles, digest, look
-from service.runtime.session import Session, SessionOptions
+from service.runtime.session import Session, SessionOptions, write_packed
 from tests.unit.service.runtime.tiny import model, place, value
 
 WIDTH = 64
@@ -58,6 +59,18 @@ def test_a_packed_version_answers_bit_for_bit_what_the_original_answers(tmp_path
     mapped = Session(path, SessionOptions(optimize=False))
     assert mapped.signature == original.signature
     assert mapped.run({"x": ROWS})[0].tobytes() == original.run({"x": ROWS})[0].tobytes()
+
+
+@pytest.mark.parametrize("name", ["image", "tabular"])
+def test_convolutions_and_trees_stay_what_they_were_when_packed(tmp_path: Path, name: str) -> None:
+    original, target = str(tmp_path / "model.onnx"), str(tmp_path / "packed" / "model.onnx")
+    (tmp_path / "packed").mkdir()
+    save(name, Path(original))
+    write_packed(original, target, SessionOptions())
+    rows = {"x": rows_of(name).rows}
+    one = Session(original, SessionOptions()).run(rows)
+    other = Session(target, SessionOptions(optimize=False)).run(rows)
+    assert [array.tobytes() for array in one] == [array.tobytes() for array in other]
 
 
 def test_the_weights_lie_beside_the_packed_model_where_they_can_be_mapped(tmp_path: Path, models: Path) -> None:
