@@ -130,6 +130,10 @@ METRICS = (
         ("model", "check", "verdict"),
     ),
     MetricName(
+        "serin_rollout_assignment_broken", "gauge", "1 when the evidence of a rollout says that its split does not"
+        " follow the weights.", ("model",),
+    ),
+    MetricName(
         "serin_rollout_decisions_total", "counter", "What rollouts decided, since the controller started. Reason is"
         " person, check, contract, or what moved it.", ("model", "decision", "reason"),
     ),

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from router.analysis import ASSIGNMENT
 from router.errors import SerinError
+from router.evaluator import EVIDENCE
 from router.history import Event
 from router.metrics import Sample
 from router.rollout import Rollout
@@ -75,6 +77,13 @@ def rollout_samples(rollouts: Iterable[Rollout]) -> Iterator[Sample]:
         if rollout.is_active:
             for verdict in rollout.seen.verdicts:
                 yield Sample("serin_rollout_check", (model, verdict.check, str(verdict.kind)), 1)
+            yield Sample("serin_rollout_assignment_broken", (model,), float(_is_misdealt(rollout)))
+
+
+def _is_misdealt(rollout: Rollout) -> bool:
+    """Whether the recorded evidence has claimed that the split does not follow its weights."""
+    evidence: Mapping[str, Any] = rollout.memory.get(EVIDENCE) or {}
+    return ASSIGNMENT in evidence.get("wealth", {}).get("crossed", {})
 
 
 def decision_samples(decisions: Decisions) -> Iterator[Sample]:

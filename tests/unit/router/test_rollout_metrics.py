@@ -1,12 +1,16 @@
 """Where rollouts are and what they decided, as metrics with fixed words."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from router.analysis import ASSIGNMENT, Wealth
+from router.evaluator import EVIDENCE, Evidence
 from router.history import Event, Who
 from router.metrics import METRICS, Sample
-from router.rollout_metrics import Decisions, decision_samples, hook_samples, reason_of
+from router.rollout import Seen
+from router.rollout_metrics import Decisions, decision_samples, hook_samples, reason_of, rollout_samples
 from router.webhooks import HookCounts
 from tests.unit.router.test_webhooks import Past
 
@@ -55,6 +59,24 @@ def test_models_beyond_a_limit_share_a_name() -> None:
     models = {model for model, _, _ in decisions.counts}
     assert len(models) == 1001
     assert decisions.counts["other", "step", "serin"] == 100
+
+
+@pytest.mark.parametrize(
+    ("wealth", "broken"),
+    [(Wealth(), 0.0), (Wealth(crossed={ASSIGNMENT: 9.0}), 1.0), (Wealth(crossed={"errors": 9.0}), 0.0)],
+)
+def test_a_split_that_does_not_follow_its_weights_is_told(wealth: Wealth, broken: float) -> None:
+    memory = {EVIDENCE: Evidence(wealth=wealth).to_json()}
+    rollout: Any = SimpleNamespace(
+        model="m",
+        phase="progressing",
+        step=0,
+        spec=SimpleNamespace(steps=()),
+        is_active=True,
+        memory=memory,
+        seen=Seen(),
+    )
+    assert Sample("serin_rollout_assignment_broken", ("m",), broken) in set(rollout_samples([rollout]))
 
 
 def test_every_sample_has_the_labels_of_its_metric() -> None:
