@@ -1,14 +1,18 @@
 """Labels become blocks of the minutes of their requests, and it is seen when they do not come for both versions."""
 
 import json
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from router.analysis import Wealth, assess
 from router.cutting import Ground
 from router.demands import LABELLED
+from router.evidence import Block
 from router.policy import Metric, Policy, Rule
-from router.sequential import Action
+from router.sequential import Action, RateCheck
 from router.shelves import Cells, Shelves, cut_labels
 from router.strata import STRATA, RewardCounts
 
@@ -209,3 +213,29 @@ def test_whenever_one_looks_each_label_is_in_one_block(seconds):
         found[0] += block.candidate.rewards
         found[1] += block.stable.rewards
     assert found == [800, 800]
+
+
+REWARD = (RateCheck(name="reward", mark="reward", more_is_better=True, action=Action.ABORT),)
+
+
+def harm(blocks) -> float:
+    return assess(REWARD, Wealth(), blocks)[1].harm_log_e
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_ramp_into_a_bad_hour_is_no_harm_though_all_labels_together_look_like_it(seed):
+    rng, book, found = np.random.default_rng(seed), Book(), []
+    for epoch, weight, good in ((4, 0.1, 0.95), (5, 0.5, 0.6)):  # equal versions
+        ours = int(rng.binomial(3000, weight))
+        arms = []
+        for n in (ours, 3000 - ours):
+            right = int(rng.binomial(n, good))
+            arms.append((right, n - right, n))
+        book.epoch = epoch
+        found += book.cut(2)
+        book.add(arms[0], arms[1], place=epoch, epoch=epoch)
+    blocks = [*found, *book.cut(2), *book.cut(2)]
+    assert [block.epoch for block in blocks] == [4, 5]
+    pooled = Block("m", "r", 5, "s", 1, blocks[0].candidate + blocks[1].candidate, blocks[0].stable + blocks[1].stable)
+    assert harm(blocks) < math.log(100)
+    assert harm([pooled]) > math.log(1e6)
