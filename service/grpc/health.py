@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha._async import ReflectionServicer
+from grpc_reflection.v1alpha.reflection import aio
 
 from router.errors import NotFound
 from service.grpc.answers import Context
@@ -55,7 +55,7 @@ class Health:
         return _STATUS(status=_STATUS.SERVING if ready else _STATUS.NOT_SERVING)
 
 
-class Reflection(ReflectionServicer):  # type: ignore[misc]
+class Reflection(aio.ReflectionServicer):  # type: ignore[misc]
     """What is served here, for grpcurl and its like; a stream of it ends with the server."""
 
     def __init__(self, pool: Any, closing: asyncio.Event) -> None:

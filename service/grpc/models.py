@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from router.errors import NotFound
 from service.about import EXTENSIONS, PLATFORM, About, shown_shape
 from service.dataplane import Dataplane
 from service.grpc.answers import Context, Unary
@@ -36,8 +37,11 @@ class Models:
         return MESSAGES["ServerReadyResponse"](ready=self._dataplane.not_ready_reason() is None)
 
     async def model_ready(self, request: Any, context: Context) -> Any:
-        """As `GET /v2/models/{model}/ready`. Raises NotFound."""
-        reason = self._dataplane.model_not_ready_reason(request.name, request.version or None)
+        """As `GET /v2/models/{model}/ready`; what is not there is not ready, as Triton has it."""
+        try:
+            reason = self._dataplane.model_not_ready_reason(request.name, request.version or None)
+        except NotFound as error:
+            reason = error.message
         return MESSAGES["ModelReadyResponse"](ready=reason is None)
 
     async def server_metadata(self, request: Any, context: Context) -> Any:

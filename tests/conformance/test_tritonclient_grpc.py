@@ -44,18 +44,24 @@ def test_the_server_is_live_and_ready(client: Any) -> None:
 
 @pytest.mark.parametrize(
     ("model", "version", "ready"),
-    [("digits", "", True), ("digits", "3", True), ("versions", "4", False), ("broken", "", False)],
+    [
+        ("digits", "", True),
+        ("digits", "3", True),
+        ("digits", "9", False),
+        ("versions", "4", False),
+        ("broken", "", False),
+        ("nobody", "", False),
+    ],
 )
 def test_a_model_says_whether_it_is_ready(client: Any, model: str, version: str, ready: bool) -> None:
     assert client.is_model_ready(model, version) is ready
 
 
 @pytest.mark.parametrize(("model", "version"), [("nobody", ""), ("digits", "9")])
-def test_readiness_and_metadata_of_what_is_not_there_are_not_found(client: Any, model: str, version: str) -> None:
-    for ask in (client.is_model_ready, client.get_model_metadata):
-        with pytest.raises(InferenceServerException) as error:
-            ask(model, version)
-        assert refused(error)[0] == "NOT_FOUND"
+def test_metadata_of_what_is_not_there_is_not_found(client: Any, model: str, version: str) -> None:
+    with pytest.raises(InferenceServerException) as error:
+        client.get_model_metadata(model, version)
+    assert refused(error)[0] == "NOT_FOUND"
 
 
 def test_the_server_tells_its_name_and_extensions(client: Any) -> None:

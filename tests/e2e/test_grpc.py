@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -20,6 +21,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from tests.e2e.conftest import Running, clean_environment, eventually
+from tests.e2e.test_shadow_fallback import begin, metric, sum_of_copies
 
 Start = Callable[..., Any]
 SLOW_SECONDS = 3.0
@@ -156,3 +158,39 @@ def test_an_ipv6_host_is_served_too(start: Start) -> None:
     with start("--host", "::1", "--workers", "1", models=("digits/1",)) as running:
         assert running.seen["grpc"].startswith("[::1]:")
         assert ask(running) == "1"
+
+
+def test_callers_of_a_candidate_that_fails_see_no_error_and_are_told_why(start: Start) -> None:
+    with start(faults="digits:2 fail=1", models=("digits/1", "digits/2")) as running:
+        begin(running, {"weight": 10, "pause": "1h"})
+        asked = request("")
+        fell_back = 0
+        with channel(running) as found:
+            infer = GRPCInferenceServiceStub(found).ModelInfer
+            for number in range(300):
+                answer, call = infer.with_call(asked, metadata=(("serin-routing-key", f"user-{number}"),), timeout=30)
+                told = dict(call.trailing_metadata())
+                assert answer.model_version == told["serin-version"] == "1"
+                fell_back += told.get("serin-fallback") == "error" or "serin-diverted" in told
+        assert 5 < fell_back < 80
+        assert metric(running, "serin_served_instead_total", version="1", outcome="ok") == fell_back
+
+
+def test_calls_are_mirrored_as_requests_over_http_are(start: Start) -> None:
+    with start(models=("digits/1", "digits/2")) as running:
+        begin(running, {"shadow": 100, "requests": 100_000})
+        with channel(running) as found:
+            for _ in range(50):
+                GRPCInferenceServiceStub(found).ModelInfer(request(""), timeout=30)
+        eventually(lambda: sum_of_copies(running) == 50)
+        assert metric(running, "serin_mirror_requests_total", version="2", outcome="ok") > 0
+
+
+def test_feedback_takes_the_token_of_a_call(start: Start) -> None:
+    with start(models=("digits/1",)) as running, channel(running) as found:
+        _, call = GRPCInferenceServiceStub(found).ModelInfer.with_call(request(""), timeout=30)
+        token = dict(call.trailing_metadata())["serin-assignment"]
+        answer = httpx.post(
+            f"{running.http}/v2/models/digits/feedback", json={"assignment": token, "reward": 1}, timeout=30
+        )
+        assert answer.status_code == 200, answer.text

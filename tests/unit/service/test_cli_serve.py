@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ def test_the_welcome_shows_addresses_and_a_curl_with_a_real_row(tmp_path: Path) 
     assert "curl -s http://127.0.0.1:8000/v2/models/digits/infer -d '" in text
     assert '"shape":[1,2],"data":[0,1]' in text
     assert "http://127.0.0.1:8002" in text
+    assert "gRPC" not in text
+    assert "gRPC     127.0.0.1:8001" in welcome(replace(gateway, grpc="127.0.0.1:8001"), None)
     assert "curl -s http://127.0.0.1:8000/v2\n" in welcome(gateway, None)
 
 
