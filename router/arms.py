@@ -10,14 +10,14 @@ from operator import add
 from typing import Final
 
 from router import telemetry
-from router.cutting import Counted, Subject
+from router.cutting import TOGETHER, Counted, Subject
 from router.demands import INVALID, Shape, Watched
 from router.evidence import Arm
 from router.figures import ERROR, FAILURES, NONFINITE, OK
 from router.layout import ASSIGNED, OUTCOME, How
 from router.mirrors import MIRROR
 from router.tally import BlockCopy
-from router.telemetry import LATENCY, UNITS, VARIANT, watched_of
+from router.telemetry import LATENCY, LED, UNITS, VARIANT, watched_of
 
 SPLIT: Final = "split"
 
@@ -45,7 +45,8 @@ def read_arms(copies: Iterable[BlockCopy], subject: Subject, shape: Shape, kind:
 
 
 def arm_of(copy: BlockCopy, shape: Shape) -> Arm:
-    """What one worker counted of one variant in its epoch. `assigned` are those that chance alone assigned: a caller's
+    """What one worker counted of one variant in its epoch. Requests that ran together share one latency, so only one
+    of them is counted. `assigned` are those that chance alone assigned: a caller's
     key decides for all of its requests at once, so such requests say nothing about the split. Callers do."""
     cells, spans = copy.in_epoch, copy.spec.spans
     outcomes, assigned = cells[spans[OUTCOME]], cells[spans[ASSIGNED]]
@@ -53,14 +54,15 @@ def arm_of(copy: BlockCopy, shape: Shape) -> Arm:
     families, finite = _watched(copy)
     answered = outcomes[OK] + outcomes[NONFINITE]
     invalid = min(answered, max([outcomes[NONFINITE], *finite]))
+    led, timed = cells[spans[LED]], sum(cells[spans[LATENCY]])
     return Arm(
         assigned=assigned[How.SPLIT_KEYED if copy.spec.kind == UNITS else How.SPLIT_DRAWN],
         done=outcomes[OK] + errors,
         errors=errors,
-        latency=tuple(cells[spans[LATENCY]]),
+        latency=tuple(led),
         classes=_cells(families, shape.classes),
         scores=_cells(families, shape.scores),
-        flags={INVALID: (answered, invalid)},
+        flags={INVALID: (answered, invalid), TOGETHER: (timed, max(0, timed - sum(led)))},
     )
 
 

@@ -5,7 +5,7 @@ counts can be read. A worker's counts begin once the candidate is warm there.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any, Final
 
@@ -21,6 +21,13 @@ GROWTH: Final = 3600.0
 SOURCE: Final = "workers"
 MIRRORED: Final = "mirrored"
 """The flag that says how many of an arm's requests were only mirrored."""
+
+TOGETHER: Final = "together"
+"""The flag that says how many of an arm's timed requests ran with another one and are not among its latencies."""
+
+MOST_TOGETHER: Final = 1 / 3
+"""A larger part of a version's requests than this runs with others: its latency cannot be compared."""
+ENOUGH_RUNS: Final = 100
 
 Slots = Mapping[int, Arm]
 """Worker slot -> what it counted of one variant."""
@@ -81,10 +88,12 @@ class Warmth:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far blocks have been cut. index: of the last block; began: when the first mark was made."""
+    """How far blocks have been cut. index: of the last block; began: when the first mark was made; together: whether
+    a version runs many of its requests together."""
 
     index: int = 0
     began: float = 0.0
+    together: bool = False
     marks: tuple[Mark, ...] = ()
     warmth: Mapping[str, Warmth] = field(default_factory=dict)
 
@@ -93,6 +102,7 @@ class Cursor:
         return {
             "index": self.index,
             "began": self.began,
+            "together": self.together,
             "marks": [_mark_json(mark) for mark in self.marks],
             "warmth": {slot: _warmth_json(warmth) for slot, warmth in self.warmth.items()},
         }
@@ -102,7 +112,7 @@ class Cursor:
         """What `to_json` made."""
         marks = tuple(_mark(mark) for mark in content["marks"])
         warmth = {slot: _warmth(told) for slot, told in content["warmth"].items()}
-        return cls(content["index"], content["began"], marks, warmth)
+        return cls(content["index"], content["began"], content["together"], marks, warmth)
 
 
 def cut(
@@ -118,7 +128,9 @@ def cut(
         blocks += [] if block is None else [block]
     if tuple(marks) == cursor.marks and not blocks:
         return cursor, ()
-    return replace(cursor, index=cursor.index + bool(blocks), marks=tuple(marks)), tuple(blocks)
+    together = _together(marks, cursor.together)
+    cursor = replace(cursor, index=cursor.index + bool(blocks), marks=tuple(marks), together=together)
+    return cursor, tuple(blocks)
 
 
 def _begun(cursor: Cursor, ground: Ground) -> Cursor:
@@ -139,6 +151,16 @@ def _begun(cursor: Cursor, ground: Ground) -> Cursor:
 def _not_after(mark: Mark, now: float) -> Mark:
     closed = mark.closed if mark.closed is None else min(mark.closed, now)
     return mark if mark.at <= now and closed == mark.closed else replace(mark, at=min(mark.at, now), closed=closed)
+
+
+def _together(marks: Iterable[Mark], known: bool) -> bool:
+    """Whether a version runs many of its requests together, by the newest epoch with enough of them. How long those
+    take depends on how many come at a time, so on the version's share of the traffic and not only on the version."""
+    for mark in reversed(tuple(marks)):
+        seen = [arm.flags.get(TOGETHER, (0, 0)) for arm in (mark.candidate, mark.stable)]
+        if max(timed for timed, _ in seen) >= ENOUGH_RUNS:
+            return any(timed >= ENOUGH_RUNS and together > MOST_TOGETHER * timed for timed, together in seen)
+    return known
 
 
 # Cutting
@@ -205,7 +227,8 @@ def _of_slot(cursor: Cursor, mark: Mark, counted: Counted, slot: int) -> tuple[A
 
 
 def _sum(arms: Iterable[Arm]) -> Arm:
-    return reduce(lambda one, other: one + other, arms, Arm())
+    found = tuple(arms)
+    return reduce(lambda one, other: one + other, found) if found else Arm()
 
 
 # Warming up
@@ -256,14 +279,17 @@ def _trimmed(warmth: Warmth, running: set[str]) -> Warmth:
 # JSON
 
 
+_NUMBERS: Final = ("assigned", "done", "errors", "rewards", "rewards_good", "weight_ppm")
+_CELLS: Final = ("latency", "classes", "scores")
+
+
 def lean(arm: Arm) -> dict[str, Any]:
     """An arm without what is 0, and cells as {place: count}: most of 158 latency cells are empty."""
-    told = {name: value for name, value in asdict(arm).items() if value not in (0, None, (), {})}
-    for name in ("latency", "classes", "scores"):
-        if name in told:
-            cells = told[name]
+    told: dict[str, Any] = {name: value for name in _NUMBERS if (value := getattr(arm, name))}
+    for name in _CELLS:
+        if cells := getattr(arm, name):
             told[name] = {"n": len(cells), **{str(at): count for at, count in enumerate(cells) if count}}
-    if "flags" in told:
+    if arm.flags:
         told["flags"] = {name: list(pair) for name, pair in arm.flags.items()}
     return told
 
@@ -271,7 +297,7 @@ def lean(arm: Arm) -> dict[str, Any]:
 def full(told: Mapping[str, Any]) -> Arm:
     """The arm that `lean` told of."""
     content = dict(told)
-    for name in ("latency", "classes", "scores"):
+    for name in _CELLS:
         if name in content:
             cells = content[name]
             content[name] = tuple(cells.get(str(at), 0) for at in range(cells["n"]))

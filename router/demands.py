@@ -6,6 +6,7 @@ that must be shown, and which checks may hold the step, differ.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from router.figures import LATENCY_EDGES_SECONDS
@@ -94,6 +95,14 @@ def applies(policy: Policy | None, steps: Sequence[Step], index: int) -> bool:
 
 def checks_at(policy: Policy, stand: Stand) -> tuple[SequentialCheck, ...]:
     """Every check of the policy, as it stands at this step; where labels judge, also whether they come for both."""
+    return _checks_at(policy, stand.steps, stand.index, stand.shape, tuple(sorted(stand.suspended.items())))
+
+
+@lru_cache(maxsize=256)  # the same at each look, and each look would make some twenty values
+def _checks_at(
+    policy: Policy, steps: tuple[Step, ...], index: int, shape: Shape | None, suspended: tuple[tuple[str, str], ...]
+) -> tuple[SequentialCheck, ...]:
+    stand = Stand(steps, index, shape, dict(suspended))
     judged = tuple(_check(policy, rule, stand) for rule in policy.rules)
     reward = next((rule for rule in policy.rules if rule.metric is Metric.REWARD), None)
     return judged if reward is None else (*judged, *_arrivals(reward))

@@ -102,7 +102,10 @@ def lost(why: str) -> Verdict:
 
 def stand_of(trial_steps: tuple[Step, ...], index: int, shape: Shape | None, batched: bool) -> Stand:
     """Where a rollout stands, with the checks that cannot tell."""
-    why = "requests run in batches, so one stall marks many at once; it needs a baseline of stable beside it"
+    why = (
+        "many requests run together, and how long those take depends on how many come; to go on without it say "
+        "`latency: {required: false}`, to compare it `max_batch_rows = 1` in model.toml"
+    )
     suspended = {str(Metric.LATENCY): why} if batched else {}
     return Stand(trial_steps, index, shape, suspended)
 

@@ -30,7 +30,7 @@ def evidence_document(
         evidence = Evidence.from_json(recorded)
     except InvalidArgument as error:
         return {"lost": error.message}
-    stand = stand_of(steps, max(0, index), evidence.shape, False)
+    stand = stand_of(steps, max(0, index), evidence.shape, evidence.cursor.together)
     running = max((mark.epoch for mark in evidence.cursor.marks if mark.closed is None), default=None)
     epoch = evidence.wealth.epoch if running is None else running
     _, verdict = judged(policy, stand, evidence.wealth, (), epoch)

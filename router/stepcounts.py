@@ -157,5 +157,7 @@ def _less(counts: Counts, base: Mapping[str, Any]) -> Counts:
 
 
 def _cells_less(cells: Cells, base: Mapping[str, int]) -> Cells:
+    if not base:
+        return cells
     left = tuple(map(sub, cells, (base.get(str(at), 0) for at in range(len(cells)))))
     return cells if any(count < 0 for count in left) else left

@@ -7,7 +7,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from router.blocks import Block, CrashSlot
 from router.counters import Segment
@@ -44,6 +44,9 @@ PHASE_EDGES_US = (2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 20_000, 100_000
 # Families of a variant's block, beside ASSIGNED and OUTCOME. `first` gets one cell a watched family from each request
 # (its first row: what evidence counts); `more` gets the other rows of requests that carry several.
 LATENCY, TIME_NS, FIRST, MORE = "latency", "time_ns", "first", "more"
+LED = "led"
+"""LATENCY once for each run: of requests that ran together only the first counts, since all of them share one stall."""
+
 FAILED_NS = "failed_ns"
 """The part of TIME_NS that was spent on requests which got no answer from the model."""
 
@@ -102,15 +105,24 @@ class VariantSeries:
     """Where one worker counts one variant in one epoch. Only the loop's thread may call these.
 
     assigned(how): a request was given to this variant; each is closed by exactly one observe.
-    observe(outcome, total_ns, phases, cells): it ended, `total_ns` after its assignment; phases are decode, queue,
-    compute and encode in ns, none negative; cells are `Watch.cells`' first part, () without a result.
+    observe(outcome, total_ns, phases, cells, leads): it ended, `total_ns` after its assignment; phases are decode,
+    queue, compute and encode in ns, none negative; cells are `Watch.cells`' first part, () without a result; leads: it
+    stands for its run, as one of those that ran together does.
     more(pairs): (cell, count) for the rows behind the first.
     """
 
     assigned: Callable[[int], None]
-    observe: Callable[[int, int, tuple[int, int, int, int], Sequence[int]], None]
+    observe: "Observe"
     more: Callable[[Sequence[tuple[int, int]]], None]
     block: Block
+
+
+class Observe(Protocol):
+    """See `VariantSeries`."""
+
+    def __call__(
+        self, outcome: int, total_ns: int, phases: tuple[int, int, int, int], cells: Sequence[int], leads: bool = True
+    ) -> None: ...
 
 
 class VersionGauges:
@@ -213,7 +225,7 @@ def variant_spec(name: SeriesName, watched: Sequence[WatchedFamily]) -> BlockSpe
     assignment = "direct" if name.direct else "split"
     labels = {"model": name.model, "version": str(name.version), "variant": name.variant, "assignment": assignment}
     families = [(FIRST, cells), (MORE, cells), (ASSIGNED, HOW_CELLS), (OUTCOME, OUTCOME_CELLS)]
-    families += [(LATENCY, len(LATENCY_EDGES_US) + 1), (TIME_NS, 1 + len(PHASES))]
+    families += [(LATENCY, len(LATENCY_EDGES_US) + 1), (LED, len(LATENCY_EDGES_US) + 1), (TIME_NS, 1 + len(PHASES))]
     families += [(FAILED_NS, 1 + len(PHASES))]
     families += [(phase, len(PHASE_EDGES_US) + 1) for phase in PHASES]
     meta = {"watched": [[family.output, family.kind, family.labels, family.edges] for family in watched]}
@@ -252,6 +264,7 @@ def _bind(block: Block) -> VariantSeries:
     all times below 65 ms; slower requests can afford a search."""
     first, assigned, outcomes = block.family(FIRST), block.family(ASSIGNED), block.family(OUTCOME)
     latency, times, extra = block.family(LATENCY), block.family(TIME_NS), block.family(MORE)
+    led = block.family(LED)
     failed, nonfinite = block.family(FAILED_NS), int(Outcome.NONFINITE)
     decodes, queues, computes, encodes = (block.family(phase) for phase in PHASES)
     latency_at, phase_at, last_timed = _LATENCY_AT, _PHASE_AT, int(Outcome.CANCELLED)
@@ -259,7 +272,9 @@ def _bind(block: Block) -> VariantSeries:
     def assign(how: int) -> None:
         assigned[how] += 1
 
-    def observe(outcome: int, total_ns: int, phases: tuple[int, int, int, int], cells: Sequence[int]) -> None:
+    def observe(
+        outcome: int, total_ns: int, phases: tuple[int, int, int, int], cells: Sequence[int], leads: bool = True
+    ) -> None:
         outcomes[outcome] += 1
         if outcome > last_timed:
             return
@@ -272,6 +287,8 @@ def _bind(block: Block) -> VariantSeries:
             bucket = _latency_bucket(total_ns)
             d, q, c, e = map(_phase_bucket, phases)
         latency[bucket] += 1
+        if leads:
+            led[bucket] += 1
         times[0] += total_ns
         decodes[d] += 1
         times[1] += decode

@@ -7,7 +7,7 @@ from typing import Any
 from router.analysis import SequentialVerdict
 from router.arms import read_arms, shape_of
 from router.cutting import Counted, Ground, Subject, cut, lean
-from router.demands import Shape, Stand, applies, is_mirrored, is_randomised
+from router.demands import Shape, applies, is_mirrored, is_randomised
 from router.evaluator import Evidence, judged, stand_of, told_of
 from router.evidence import Block
 from router.labels import read_labels
@@ -22,8 +22,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is being judged at this moment. now: seconds of a clock that does not go back; batched: whether one of the
-    two versions runs requests in batches, whose latency cannot be compared."""
+    """What is being judged at this moment. now: seconds of a clock that does not go back."""
 
     rollout: str
     policy: Policy
@@ -33,7 +32,6 @@ class Trial:
     epoch: int
     weights: tuple[int, int]
     now: float
-    batched: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,17 +58,18 @@ def weigh_counted(
     trial: Trial, evidence: Evidence, counted: Mapping[int, Counted], shape: Shape | None, labels: Judged = NO_LABELS
 ) -> Finding:
     """The same from arms and labels that were read already."""
-    ground = _ground(trial)
+    ground, batched = _ground(trial), evidence.cursor.together
+    stand = stand_of(trial.steps, trial.index, shape, batched)
     cursor, blocks = cut(evidence.cursor, counted, ground, trial.policy)
     index = cursor.index if blocks else cursor.index + 1
     shelves, returned = cut_labels(evidence.shelves, labels, ground, (index, trial.policy))
     if returned:
         cursor, blocks = replace(cursor, index=index), (*blocks, *returned)
-    wealth, verdict = judged(trial.policy, _stand(trial, shape), evidence.wealth, blocks, trial.epoch)
+    wealth, verdict = judged(trial.policy, stand, evidence.wealth, blocks, trial.epoch)
     if cursor is evidence.cursor and shelves is evidence.shelves and shape == evidence.shape:
         return Finding(evidence, verdict)
     after = Evidence(wealth, cursor, shape, evidence.rows + bool(blocks), shelves)
-    return Finding(after, verdict, _row(trial, blocks, verdict, after) if blocks else None)
+    return Finding(after, verdict, _row(trial, blocks, (verdict, batched), after) if blocks else None)
 
 
 def speaks(trial: Trial) -> bool:
@@ -78,7 +77,8 @@ def speaks(trial: Trial) -> bool:
     return applies(trial.policy, trial.steps, trial.index)
 
 
-def _row(trial: Trial, blocks: Sequence[Block], verdict: SequentialVerdict, after: Evidence) -> Document:
+def _row(trial: Trial, blocks: Sequence[Block], found: tuple[SequentialVerdict, bool], after: Evidence) -> Document:
+    verdict, batched = found
     told = [
         {
             "model": block.model, "rollout": block.rollout, "epoch": block.epoch, "source": block.source,
@@ -87,7 +87,7 @@ def _row(trial: Trial, blocks: Sequence[Block], verdict: SequentialVerdict, afte
         }
         for block in blocks
     ]  # fmt: skip
-    row = {"number": after.rows, "step": trial.index, "epoch": trial.epoch, "batched": trial.batched, "blocks": told}
+    row = {"number": after.rows, "step": trial.index, "epoch": trial.epoch, "batched": batched, "blocks": told}
     shaped = after.shape is not None
     return {**row, "shaped": shaped, "verdict": told_of(verdict)}
 
@@ -97,10 +97,6 @@ def _ground(trial: Trial) -> Ground:
     mirrors = trial.policy.mirror_ppm > 0 if chance else is_mirrored(trial.steps, trial.index)
     model = trial.subject.model
     return Ground(model, trial.rollout, trial.epoch, trial.now, trial.weights if chance else None, mirrors)
-
-
-def _stand(trial: Trial, shape: Shape | None) -> Stand:
-    return stand_of(trial.steps, trial.index, shape, trial.batched)
 
 
 def _outputs(policy: Policy) -> tuple[str, str]:

@@ -85,9 +85,9 @@ class Assignment(Struct):
         now = perf_counter_ns()
         result = self.result_ns or now
         phases = (self.decode_ns, self.queue_ns, self.compute_ns, now - result)
-        self.series.observe(outcome, result - self.started_ns, phases, self.cells)
+        self.series.observe(outcome, result - self.started_ns, phases, self.cells, self.leads)
         if self.unit is not None:
-            self.unit.observe(outcome, result - self.started_ns, phases, self.cells)
+            self.unit.observe(outcome, result - self.started_ns, phases, self.cells, self.leads)
         if self.guards is not None:
             self.guards.closed(self, outcome)
 

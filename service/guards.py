@@ -201,6 +201,7 @@ class Guards:
         assignment.started_ns = perf_counter_ns()
         assignment.queue_ns = assignment.compute_ns = assignment.result_ns = 0
         assignment.cells, assignment.outcome, assignment.unit = (), Outcome.OK, None
+        assignment.leads = True
 
     def _series(self, variant: Variant, instead_of: str, reason: str) -> VariantSeries:
         loaded = self.means.peek(self.route.model, variant.version)

@@ -218,7 +218,7 @@ class Line:
             passenger.carriage.deliver(Reply(200, json_lines(body, request_id) + who + token, body))
             started = passenger.started_ns
             phases = (started - passenger.carriage.arrival.at_ns, begun - started, computed, perf_counter_ns() - result)
-            observe(Outcome.OK, result - started, phases, cells)
+            observe(Outcome.OK, result - started, phases, cells, passenger is present[0])
 
     def _assignment(self, passenger: Passenger) -> Assignment:
         at_ns = passenger.carriage.arrival.at_ns

@@ -4,13 +4,15 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from router.client import AdminClient
 from tests.e2e.conftest import ROOT, Running, eventually, gateway
 from tests.e2e.traffic import ONE_ROW, Ask, Traffic, failed, post
 
@@ -26,15 +28,17 @@ def anybody(_number: int) -> Ask:
 
 
 @contextmanager
-def twins(directory: Path, *flags: str, faults: str = "") -> Iterator[Running]:
+def twins(directory: Path, *flags: str, faults: str = "", models: Sequence[str] = ("digits",)) -> Iterator[Running]:
     """A gateway whose versions 1 and 2 are the same file, but for the faults."""
-    models = directory / "models"
-    for number in ("1", "2"):
-        shutil.copytree(ROOT / "models/digits/1", models / "digits" / number)
-    for name in ("model.toml", "golden.json"):
-        shutil.copy(ROOT / "models/digits" / name, models / "digits")
+    for model in models:
+        there = directory / "models" / model
+        for number in ("1", "2"):
+            shutil.copytree(ROOT / "models/digits/1", there / number)
+        for name in ("model.toml", "golden.json"):
+            shutil.copy(ROOT / "models/digits" / name, there)
     with gateway(directory, *flags, faults=faults) as running:
-        eventually(lambda: "digits" in running.serin("route", "show", "digits"))
+        for model in models:
+            eventually(lambda model=model: model in running.serin("route", "show", model))
         yield running
 
 
@@ -128,3 +132,32 @@ def test_mirrored_requests_fill_the_sample_of_a_quiet_service_and_are_told_apart
         assert mirrored["failed"] > 5
         assert requests(found)["candidate"] < mirrored["requests"]
         assert "were only mirrored" in running.serin("rollout", "explain", "digits")
+
+
+MODELS, ROUNDS, SECONDS = 8, 5, 20.0
+
+
+@pytest.mark.slow
+def test_of_forty_rollouts_of_equal_versions_at_most_one_is_taken_back(tmp_path: Path) -> None:
+    """At alpha 1 % none is expected; two or more would come with a probability of 6 % even if all of it were used."""
+    names = [f"twin-{number}" for number in range(MODELS)]
+    asks = [post(f"/v2/models/{name}/infer", ONE_ROW) for name in names]
+    taken_back: list[str] = []
+    with twins(tmp_path, models=names) as running:
+        client = AdminClient.at(running.admin, "test")
+        for _ in range(ROUNDS):
+            for name in names:
+                steps = [{"weight": 10, "pause": "4s", "checks": False}, {"weight": 50, "pause": "1h"}]
+                client.start_rollout(name, {"to": 2, "steps": steps, "analysis": QUICK})
+            with Traffic(running.http, lambda number: asks[number % MODELS], connections=8, pause=0.002) as traffic:
+                time.sleep(SECONDS)
+                answers = traffic.stop()
+            assert len(answers) > 1_000
+            for name in names:
+                found = client.rollout(name)
+                assert found["evidence"]["blocks"] > 3
+                if found["phase"] in ENDED:
+                    taken_back.append(found["reason"])
+                else:
+                    client.move_rollout(name, "abort")
+    assert len(taken_back) <= 1, taken_back

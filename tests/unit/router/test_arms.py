@@ -177,3 +177,15 @@ def test_callers_are_read_from_blocks_of_their_own(workers: tuple[Worker, Worker
     assert [(arm.assigned, arm.done, arm.errors) for arm in callers.values()] == [(1, 1, 1), (1, 1, 1)]
     requests = read_arms(copies(tmp_path), SUBJECT, SHAPE)[4].candidate
     assert [(arm.assigned, arm.done, arm.errors) for arm in requests.values()] == [(0, 2, 0)]
+
+
+def test_of_requests_that_ran_together_one_counts_with_its_latency(
+    tmp_path: Path, workers: tuple[Worker, Worker]
+) -> None:
+    name = SeriesName("digits", 2, "2", 4)
+    series = workers[0].recorder.variant(name, FAMILIES, 0)
+    for place in range(8):
+        series.assigned(How.SPLIT_DRAWN)
+        series.observe(Outcome.OK, 500_000, (1, 0, 1, 1), (0, 3), place == 0)
+    found = candidate(tmp_path)
+    assert (found.done, sum(found.latency), found.flags["together"]) == (8, 1, (8, 7))

@@ -168,3 +168,22 @@ def test_after_a_reboot_the_clock_begins_anew_and_no_count_is_lost_or_taken_twic
 )
 def test_an_arm_comes_back_from_the_log_as_it_was(one: Arm) -> None:
     assert full(json.loads(json.dumps(lean(one)))) == one
+
+
+@pytest.mark.parametrize(
+    ("together", "timed", "expected"), [(20, 50, False), (40, 90, False), (40, 110, True), (30, 110, False)]
+)
+def test_a_version_runs_together_when_more_than_a_third_of_enough_requests_did(
+    together: int, timed: int, expected: bool
+) -> None:
+    shared = replace(arm(timed), flags={"together": (timed, together)})
+    looks = [(at(0), {}), (at(1), {4: Counted({0: shared}, {0: arm(90)})})]
+    cursor, _ = walk(Cursor(), *looks)
+    assert cursor.together is expected
+
+
+def test_a_new_epoch_goes_on_with_what_was_known_of_the_last() -> None:
+    shared = replace(arm(200), flags={"together": (200, 150)})
+    looks = [(at(0), {}), (at(1), {4: Counted({0: shared}, {0: arm(90)})}), (at(2, 5), {})]
+    cursor, _ = walk(Cursor(), *looks)
+    assert cursor.together
