@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from router.client import AdminClient
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -66,6 +68,13 @@ class Running:
 
     def serin(self, *words: str, expect: int = 0) -> str:
         """Run `serin <words>` against this gateway; its standard output. Fails the test on another exit code."""
+        return self._said(words, expect).stdout
+
+    def says(self, *words: str, expect: int) -> str:
+        """The same, and what it says on standard error."""
+        return self._said(words, expect).stderr
+
+    def _said(self, words: tuple[str, ...], expect: int) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "service.cli", *words, "--admin-url", self.admin]
         done = subprocess.run(
             command, env=clean_environment(), cwd=self.state, capture_output=True, text=True, timeout=120
@@ -73,7 +82,7 @@ class Running:
         assert done.returncode == expect, (
             f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.log()[-3000:]}"
         )
-        return done.stdout
+        return done
 
     def stop(self, number: int = signal.SIGTERM, limit: float = STOP_SECONDS) -> int:
         """Signal it once and wait for its end; its exit code."""
@@ -196,3 +205,14 @@ def running() -> Iterator[Running]:
         names = ("digits", "breast-cancer", "diabetes")
         with gateway(Path(directory), models=names) as found:
             yield found
+
+
+@pytest.fixture
+def at_one(running: Running) -> Iterator[Running]:
+    """The gateway with all traffic on version 1, and no open rollout, before and after."""
+    yield running
+    admin = AdminClient.at(running.admin, "test")
+    for word in ("abort", "rollback"):
+        if word in admin.rollout("digits")["possible"]:
+            admin.move_rollout("digits", word)
+    running.serin("route", "set", "digits", "1=100")

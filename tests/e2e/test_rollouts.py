@@ -7,76 +7,36 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from router.client import AdminClient
 from router.routes import Route, Variant
 from router.split import choose
 from tests.e2e.conftest import ROOT, Running, eventually, gateway
+from tests.e2e.rollouts import (
+    CHECK,
+    END,
+    INFER,
+    apply,
+    at_step,
+    client,
+    ended,
+    history,
+    kinds,
+    status,
+    steps_of,
+    user,
+)
 from tests.e2e.traffic import ONE_ROW, Answer, Ask, Traffic, by_version, failed, keyed, post, run
 
 Start = Callable[..., Any]
 Document = dict[str, Any]
 
-INFER = "/v2/models/digits/infer"
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
-CHECK = {"name": "errors", "metric": "error_rate", "max": 0.05, "min_requests": 20, "interval": "1s"}
-END = ("window", "promoted", "aborted", "rolled_back", "superseded")
-
-
-def user(number: int) -> Ask:
-    """A request of one of 500 users."""
-    return post(INFER, ONE_ROW, f"user-{number % 500}")
-
-
-def apply(running: Running, word: str = "start", **document: Any) -> None:
-    """Begin a rollout of version 2 by a file."""
-    file = running.state.parent / "rollout.json"
-    file.write_text(json.dumps({"model": "digits", "to": 2, **document}))
-    running.serin("rollout", "start", "digits", "-f", str(file))
-
-
-def status(running: Running, model: str = "digits") -> Document:
-    return dict(json.loads(running.serin("rollout", "status", model, "--json")))
-
-
-def at_step(running: Running, number: int, phase: str = "") -> Document:
-    """The rollout, once it stands at a step and every worker follows."""
-
-    def there() -> Document | None:
-        found = client(running).rollout("digits")
-        assert found["phase"] not in END, found["reason"]
-        fits = found["step_number"] == number and found["followed"] and phase in ("", found["phase"])
-        return found if fits else None
-
-    return dict(eventually(there, seconds=40))
-
-
-def client(running: Running) -> AdminClient:
-    return AdminClient.at(running.admin, "test")
-
-
-def ended(running: Running, code: int, timeout: str = "60s") -> Document:
-    """The rollout, once `serin rollout wait` has left with this code."""
-    return dict(json.loads(running.serin("rollout", "wait", "digits", "--timeout", timeout, "--json", expect=code)))
-
-
-def history(running: Running, identity: str) -> list[Document]:
-    """Every line of a rollout's history."""
-    return list(json.loads(running.serin("rollout", "history", "digits", "--id", identity, "--json")))
-
-
-def kinds(events: Iterable[Document]) -> list[str]:
-    return [event["kind"].removeprefix("rollout.") for event in events]
-
-
-def steps_of(events: Iterable[Document]) -> list[int]:
-    return [event["after"]["step"] for event in events if event["kind"] == "rollout.step"]
 
 
 def recorded(events: Iterable[Document]) -> dict[int, dict[str, int]]:
@@ -102,16 +62,6 @@ def require_recorded(answers: Iterable[Answer], events: list[Document], identity
         assert (answer.variant, answer.version) == (chosen.name, str(chosen.version)), answer
         seen[answer.revision] += 1
     return seen
-
-
-@pytest.fixture
-def at_one(running: Running) -> Iterator[Running]:
-    """The gateway with all traffic on version 1, and no open rollout, before and after."""
-    yield running
-    for word in ("abort", "rollback"):
-        if word in client(running).rollout("digits")["possible"]:
-            client(running).move_rollout("digits", word)
-    running.serin("route", "set", "digits", "1=100")
 
 
 # ---- the strategies -------------------------------------------------------------------------------------------------
@@ -374,8 +324,8 @@ def test_kill_9_at_random_loses_no_step_doubles_none_and_serves_no_unrecorded_we
             apply(running, canary={"weights": WEIGHTS, "pause": "1s"}, checks=[])
             while done < kills and client_phase(running) not in END:
                 time.sleep(dice.uniform(0.2, 1.5))
-                _kill_one(running, dice)
-                killed.append(time.monotonic())
+                if _kill_one(running, dice) == "worker":
+                    killed.append(time.monotonic())
                 done += 1
                 eventually(lambda: len(running.children()) == 4, seconds=30)
             found = ended(running, 0, "3m")
@@ -408,9 +358,13 @@ def client_rollout(running: Running) -> Document | None:
         return None
 
 
-def _kill_one(running: Running, dice: random.Random) -> None:
-    children = [pid for pid, command in running.children().items() if re.search(r"service\.(app|control)\b", command)]
-    os.kill(dice.choice(sorted(children)), signal.SIGKILL)
+def _kill_one(running: Running, dice: random.Random) -> str:
+    """Kill a worker or the controller; which of the two it was. Without workers' deaths no request may be lost."""
+    children = {pid for pid, command in running.children().items() if re.search(r"service\.(app|control)\b", command)}
+    chosen = dice.choice(sorted(children))
+    kind = "worker" if chosen in running.workers() else "controller"
+    os.kill(chosen, signal.SIGKILL)
+    return kind
 
 
 def test_kill_9_of_everything_is_taken_up_where_it_was(tmp_path: Path) -> None:
