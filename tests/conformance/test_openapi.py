@@ -23,7 +23,6 @@ ROUTES = {
     ("get", "/v2/models/{model}/versions/{version}/ready"),
     ("post", "/v2/models/{model}/infer"),
     ("post", "/v2/models/{model}/versions/{version}/infer"),
-    ("post", "/v2/models/{model}/feedback"),
 }
 INFER = "/v2/models/{model}/infer"
 ROW = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
@@ -168,6 +167,21 @@ def test_an_error_is_what_the_document_says(document: Any, http: httpx.Client, m
     answer = http.request(method, path.replace("{model}", "nobody").replace("{version}", "1"), content=b"")
     assert answer.status_code == 404
     assert_valid(document, schema_of(document, method, path, 404), answer.json())
+
+
+def test_feedback_and_its_answers_are_what_the_document_says(document: Any, http: httpx.Client) -> None:
+    path = "/v2/models/{model}/feedback"
+    body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    token = http.post("/v2/models/row/infer", json={"inputs": [ROW]}).headers["serin-assignment"]
+    one, many = {"assignment": token, "reward": 1}, {"feedback": [{"assignment": "forged", "label": "7"}]}
+    for sent in (one, many):
+        assert_valid(document, body, sent)
+        answer = http.post("/v2/models/row/feedback", json=sent)
+        assert answer.status_code == 200
+        assert_valid(document, schema_of(document, "post", path, 200), answer.json())
+    wrong = http.post("/v2/models/nobody/feedback", json=one)
+    assert wrong.status_code == 400
+    assert_valid(document, schema_of(document, "post", path, 400), wrong.json())
 
 
 def test_the_page_for_people_is_there(http: httpx.Client) -> None:
