@@ -1,7 +1,7 @@
 """The models that are made for a run, by seeded code, and rows for them.
 
 `tiny`: 4 features, a linear classifier; what a gateway costs beside a model that costs nothing. `tabular`: 200 boosted
-trees over 30 features. `mlp`: 13 MB of weights for each row, so that the memory is the limit and a batch costs little
+trees over 30 features. `mlp`: 43 MB of weights for each row, so that the memory is the limit and a batch costs little
 more than one row. `image`: three convolutions over [1, 3, 224, 224], a few milliseconds; what it costs to move 600 kB
 of tensor. `wide`: 192 MiB of external weights, to see how often they are in memory.
 """
@@ -58,7 +58,7 @@ def _tiny(rng: Generator) -> onnx.ModelProto:
 
 
 def _mlp(rng: Generator) -> onnx.ModelProto:
-    return _classifier("mlp", _dense(rng, (64, 2048, 1024, 1024, 10)), (64,), 10)
+    return _classifier("mlp", _dense(rng, (64, 4096, 2048, 1024, 10)), (64,), 10)
 
 
 def _wide(rng: Generator) -> onnx.ModelProto:
