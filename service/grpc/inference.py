@@ -9,7 +9,7 @@ from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
-from router.errors import DeadlineExceeded, Internal, SerinError, Unavailable
+from router.errors import DeadlineExceeded, Internal, Kind, SerinError, Unavailable
 from router.telemetry import Outcome
 from service.calls import priority_of, time_allowed_ns
 from service.dataplane import OFF_LOOP_BYTES, OUTCOME_OF_KIND, Assignment, Call, Dataplane
@@ -85,6 +85,10 @@ class Inference:
             self._rejected(REASON.get(error.kind, "other"))
             note(error, arrival.request_id)
             return Answer(error=error)
+        except Exception:
+            self._rejected(REASON[Kind.INTERNAL])
+            log.exception("request failed", extra={"request_id": arrival.request_id})
+            return Answer(error=Internal("the gateway failed; its log has why"))
         finally:
             self._v2.in_flight -= 1
 

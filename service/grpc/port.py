@@ -31,17 +31,17 @@ PONG_MS = 20_000
 LEAST_PING_MS = 10_000
 
 
+SHARED_MEMORY = [
+    f"{kind}SharedMemory{word}" for kind in ("System", "Cuda") for word in ("Status", "Register", "Unregister")
+]
+"""Calls that are known here, so that a client hears why they fail; their messages are not even read."""
+
+
 def port_of(front: Front) -> "GrpcPort":
     """The gRPC port of a worker. Call it on its event loop."""
     inference = Inference(front.dataplane, front.v2, front.bounds, front.rejected)
     calls = {**Models(front.dataplane, front.about).calls(), **Triton(front).calls()}
     return GrpcPort(inference, calls, front.bounds)
-
-
-SHARED_MEMORY = [
-    f"{kind}SharedMemory{word}" for kind in ("System", "Cuda") for word in ("Status", "Register", "Unregister")
-]
-"""Calls that are known here, so that a client hears why they fail; their messages are not even read."""
 
 
 class GrpcPort:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from router import spec
 from router.errors import Kind
@@ -14,6 +15,10 @@ from router.rewards import BAD, GOOD, REFUSALS
 from router.status import GRPC_CODE, STATUS
 from router.telemetry import PHASES, REJECTIONS, SERVED_REASONS, STATES
 from service import settings
+from service.grpc.inference import Inference
+from service.grpc.models import Models
+from service.grpc.triton import Triton
+from service.pb.messages import POOL, SERVICE
 from tests.docs import cli_reference, rollouts, routes
 from tests.docs.markdown import ROOT, table
 from tests.docs.vectors import vectors
@@ -61,6 +66,18 @@ def admin_routes() -> str:
     return route_table(routes.admin())
 
 
+def grpc_methods() -> str:
+    """The methods of the inference service, in the order of its description."""
+    unused: Any = None
+    calls: dict[str, Any] = {**Models(unused, unused).calls(), **Triton(unused).calls()}
+    calls |= {"ModelInfer": Inference.infer, "ModelStreamInfer": Inference.stream}
+    rows = []
+    for method in POOL.FindServiceByName(SERVICE).methods:
+        (first, *_) = str(calls[method.name].__doc__).splitlines()
+        rows.append([f"`{method.name}`", first])
+    return table(["Method", "What it does"], rows)
+
+
 def route_table(operations: list[routes.Operation]) -> str:
     rows = [[f"`{method}`", f"`{path}`", text] for method, path, text in operations]
     return table(["Method", "Path", "What it does"], rows)
@@ -99,6 +116,7 @@ PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
     "settings": (ROOT / "docs/reference/settings.md", settings.reference),
     "errors": (ROOT / "docs/reference/errors.md", errors),
     "public routes": (ROOT / "docs/reference/routes.md", public_routes),
+    "grpc methods": (ROOT / "docs/reference/routes.md", grpc_methods),
     "admin routes": (ROOT / "docs/reference/routes.md", admin_routes),
     "metrics": (ROOT / "docs/reference/metrics.md", metrics),
     "familiar metrics": (ROOT / "docs/reference/metrics.md", familiar_metrics),

@@ -158,6 +158,18 @@ async def test_what_reaches_no_version_is_counted_by_its_reason() -> None:
     assert rejected == ["not_found", "bad_request", "overloaded"]
 
 
+async def test_a_bug_on_the_way_to_a_version_is_not_told_and_counted() -> None:
+    dataplane = Dataplane()
+
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("secret")
+
+    dataplane.assign = broken  # type: ignore[method-assign]
+    inference, rejected, v2 = door(dataplane)
+    assert await refusal(inference, body(), Context()) == ("INTERNAL", "the gateway failed; its log has why")
+    assert (rejected, v2.in_flight) == (["internal"], 0)
+
+
 async def test_errors_of_a_version_are_booked_there_and_bugs_are_not_told() -> None:
     cases = (
         (Internal("the model failed"), "INTERNAL", "the model failed", Outcome.ERROR),
