@@ -165,10 +165,10 @@ def _(given: Watched, rollout: Rollout, now: Now) -> Advance:
     informed = replace(rollout, seen=seen, memory=memory)
     bad = next((verdict for verdict in said.verdicts if verdict.kind is VerdictKind.FAIL), None)
     if bad is not None:
-        return make(informed, Move.TROUBLE, serin(bad.reason), now)
+        return replace(make(informed, Move.TROUBLE, serin(bad.reason), now), log=said.log)
     if (memory, seen) == (rollout.memory, rollout.seen):
         return Advance(rollout)
-    return Advance(replace(informed, clock=clock_at(informed, now)))
+    return Advance(replace(informed, clock=clock_at(informed, now)), log=said.log)
 
 
 @advance.register

@@ -10,12 +10,11 @@ from router.cutting import Cursor, Ground, Subject, cut
 from router.demands import Shape, limits_of
 from router.detector import Detector, detect
 from router.errors import InvalidArgument
+from router.evaluator import json_of
 from router.policy import Policy
+from router.replay import WATCH, WATCH_ROWS
 from router.tally import BlockCopy
 from router.verdict import Number, Verdict, VerdictKind
-
-WATCH: Final = "watch"
-"""Under which key of a rollout's memory it is kept."""
 
 NOBODY: Final = ("", 0)
 
@@ -33,27 +32,42 @@ class Beat:
     window_seconds: float
 
 
-def keep_watch(
-    beat: Beat, recorded: Mapping[str, Any] | None, copies: Sequence[BlockCopy]
-) -> tuple[dict[str, Any], Verdict]:
-    """What is to be remembered, and the verdict. Raises InvalidArgument when what was recorded cannot be read."""
-    detector, cursor = _recalled(recorded)
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is to be remembered, the verdict, and a line for the log of blocks."""
+
+    memory: dict[str, Any]
+    verdict: Verdict
+    row: dict[str, Any] | None = None
+
+
+def keep_watch(beat: Beat, recorded: Mapping[str, Any] | None, copies: Sequence[BlockCopy]) -> Kept:
+    """One look. Raises InvalidArgument when what was recorded cannot be read."""
+    detector, cursor, rows = _recalled(recorded)
     subject = Subject(beat.model, NOBODY, beat.promoted)
     ground = Ground(beat.model, beat.rollout, beat.epoch, beat.now, None, False)
     cursor, blocks = cut(cursor, read_arms(copies, subject, Shape()), ground, beat.policy)
     horizon = max(1, math.ceil(beat.window_seconds))  # no block is shorter than a second
     alpha = beat.policy.budgets.false_rollback
     detector, verdict = detect(limits_of(beat.policy), detector, blocks, horizon, alpha)
-    if verdict.kind is VerdictKind.NO_DATA and detector.seen:
-        verdict = Verdict(VerdictKind.PASS, "", "limits are kept", verdict.numbers)  # only since the last block
-    return {"detector": detector.to_json(), "cursor": cursor.to_json()}, _named(verdict)
+    row = None
+    if blocks:
+        rows += 1
+        told = {"kind": str(verdict.kind), "check": verdict.check, "log_m": verdict.numbers["log_m"]}
+        row = {"number": WATCH_ROWS + rows, "horizon": horizon, "blocks": [json_of(one) for one in blocks]}
+        row["verdict"] = told
+    elif verdict.kind is VerdictKind.NO_DATA and detector.seen:
+        verdict = Verdict(VerdictKind.PASS, "", "limits are kept", verdict.numbers)  # only nothing since the last block
+    memory = {"detector": detector.to_json(), "cursor": cursor.to_json(), "rows": rows}
+    return Kept(memory, _named(verdict), row)
 
 
-def _recalled(recorded: Mapping[str, Any] | None) -> tuple[Detector, Cursor]:
+def _recalled(recorded: Mapping[str, Any] | None) -> tuple[Detector, Cursor, int]:
     if recorded is None:
-        return Detector(), Cursor()
+        return Detector(), Cursor(), 0
     try:
-        return Detector.from_json(recorded["detector"]), Cursor.from_json(recorded["cursor"])
+        rows = int(recorded["rows"])
+        return Detector.from_json(recorded["detector"]), Cursor.from_json(recorded["cursor"]), rows
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidArgument(f"a watch that cannot be read: {error!r}") from error
 

@@ -31,7 +31,7 @@ def is_uncontrolled(step: Step) -> bool:
 
 def policy_of(body: AnalysisBody | None, *, has_key: bool) -> Policy | None:
     """The policy; None where thresholds alone judge. `has_key`: the document says what callers are recognised by."""
-    if body is None or body.method != SEQUENTIAL:
+    if body is None or (body.method != SEQUENTIAL and body.watch is None):
         return None
     budgets = Budgets(
         float(body.false_rollback_rate),
@@ -39,6 +39,8 @@ def policy_of(body: AnalysisBody | None, *, has_key: bool) -> Policy | None:
         float(body.false_promotion_rate),
         float(body.srm.alpha),
     )
+    if body.method != SEQUENTIAL:
+        return Policy(budgets=budgets, watch=_limits(body.watch))  # limits need no control
     return Policy(
         rules=_rules(body.metrics),
         budgets=budgets,
@@ -61,6 +63,8 @@ def require_honourable_analysis(body: SpecBody, strategy: Strategy, steps: tuple
         if step.safe is not None:
             judged = sequential and (is_randomised(steps, index) or is_mirrored(steps, index))
             require(judged, f"steps[{index}].safe", "needs a step with a weight, and `analysis` that is sequential")
+    if analysis is not None:
+        _require_times(analysis, body)
     if analysis is None or not sequential:
         return
     use = "use `checks`, or `method: threshold`"
@@ -76,7 +80,6 @@ def require_honourable_analysis(body: SpecBody, strategy: Strategy, steps: tuple
     require(chance or analysis.low_traffic == 0, "analysis.low_traffic", "needs a step with a weight")
     require(bool(_rules(analysis.metrics)), "analysis.metrics", "leaves nothing to judge; use `method: threshold`")
     _require_floor(analysis.metrics)
-    _require_times(analysis, body)
 
 
 def _require_floor(metrics: MetricsBody) -> None:

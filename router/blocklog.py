@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select
 
 from router.errors import Internal
+from router.replay import WATCH_ROWS
 from router.schema import blocks, rollouts
 
 KEPT_ROLLOUTS: Final = 10
@@ -19,7 +20,7 @@ def write_blocks(connection: Connection, log: Iterable[tuple[str, dict[str, Any]
     for identity, row in log:
         document = zlib.compress(msgspec.json.encode(row), 1)
         connection.execute(insert(blocks).values(rollout=identity, number=row["number"], document=document))
-        if row["number"] == 1:
+        if row["number"] in (1, WATCH_ROWS + 1):
             _let_go(connection, identity)
 
 

@@ -6,11 +6,12 @@ Nothing lives here but a copy of what was decoded last: whatever decides is in t
 from collections.abc import Sequence
 from typing import Any
 
-from router.afterwatch import WATCH, Beat, keep_watch
+from router.afterwatch import Beat, keep_watch
 from router.assessor import Assessment, Question
 from router.cutting import Subject
 from router.errors import InvalidArgument
 from router.evaluator import EVIDENCE, Evidence, lost, verdict_from
+from router.replay import WATCH
 from router.routes import variant_named
 from router.stepmemory import MEMORY
 from router.tally import BlockCopy
@@ -58,10 +59,11 @@ class Court:
             question.window_seconds,
         )
         try:
-            kept, verdict = keep_watch(beat, question.memory.get(WATCH), copies)
+            kept = keep_watch(beat, question.memory.get(WATCH), copies)
         except InvalidArgument as error:
             return Assessment((Verdict(VerdictKind.ERROR, WATCH, error.message),))
-        return Assessment((verdict,), memory={**question.memory, WATCH: kept})
+        log = () if kept.row is None else (kept.row,)
+        return Assessment((kept.verdict,), memory={**question.memory, WATCH: kept.memory}, log=log)
 
     def _evidence(self, model: str, recorded: Any) -> Evidence:
         known = self._known.get(model)

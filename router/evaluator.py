@@ -5,17 +5,17 @@ the rollout's phase and its event, with the blocks in a table beside it. So a re
 `replay` gives the same answer from the log.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
-from router.analysis import SequentialVerdict, Wealth, assess
-from router.cutting import Cursor, full
+from router.analysis import ASSIGNMENT, SequentialVerdict, Wealth, assess
+from router.cutting import Cursor, full, lean
 from router.demands import Shape, Stand, Watched, checks_at
 from router.errors import InvalidArgument
 from router.evidence import Block
 from router.policy import Metric, Policy
+from router.sequential import Action
 from router.shelves import Shelves
 from router.strategies import Step
 from router.verdict import Verdict, VerdictKind
@@ -81,6 +81,9 @@ def judged(
     """One look: the same for live traffic, for a replay and for a simulation."""
     checks = checks_at(policy, stand)
     wealth, verdict = assess(checks, wealth, blocks, policy.budgets, epoch)
+    if ASSIGNMENT in wealth.crossed and policy.assignment is Action.REPORT:
+        told = {name: log_e for name, log_e in wealth.crossed.items() if name != ASSIGNMENT}
+        wealth, verdict = assess(checks, replace(wealth, crossed=told), (), policy.budgets, epoch)
     if stand.shape is not None:
         return wealth, verdict
     known = {name: state for name, state in wealth.checks.items() if name not in UNSHAPED}
@@ -110,39 +113,16 @@ def stand_of(trial_steps: tuple[Step, ...], index: int, shape: Shape | None, bat
     return Stand(trial_steps, index, shape, suspended)
 
 
-# Replaying
+# The log
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """What a log gave when it was read again. differs: the first line that says something else, and how; "" none."""
-
-    rows: int
-    blocks: int
-    kind: str
-    reason: str
-    differs: str = ""
-
-
-def replay(policy: Policy, steps: tuple[Step, ...], recorded: Mapping[str, Any], rows: Iterable[Document]) -> Replayed:
-    """Every verdict from the logged blocks again, and at the end the wealth itself. `recorded`: the rollout's memory
-    (`Evidence.to_json`). Raises InvalidArgument when that cannot be read."""
-    kept = Evidence.from_json(recorded)
-    wealth, count, blocks, last = Wealth(), 0, 0, ("no_data", "nothing was logged")
-    for row in rows:
-        stand = stand_of(steps, row["step"], _shape_from(row, kept), row["batched"])
-        found = [block_of(told) for told in row["blocks"]]
-        wealth, verdict = judged(policy, stand, wealth, found, row["epoch"])
-        count, blocks, last = count + 1, blocks + len(found), (str(verdict.kind), verdict.reason)
-        if row["number"] != count:
-            return Replayed(count, blocks, *last, f"line {count} is missing: the log goes on with {row['number']}")
-        differs = _differs(row["verdict"], told_of(verdict))
-        if differs:
-            return Replayed(count, blocks, *last, f"line {count}: {differs}")
-    if count != kept.rows:
-        return Replayed(count, blocks, *last, f"the log has {count} lines, {kept.rows} were recorded")
-    apart = _apart(wealth, kept.wealth)
-    return Replayed(count, blocks, *last, f"the wealth of {apart} is not what was recorded" if apart else "")
+def json_of(block: Block) -> Document:
+    """A block as the log has it."""
+    return {
+        "model": block.model, "rollout": block.rollout, "epoch": block.epoch, "source": block.source,
+        "index": block.index, "stratum": block.stratum, "problem": block.problem,
+        "candidate": lean(block.candidate), "stable": lean(block.stable),
+    }  # fmt: skip
 
 
 def block_of(told: Mapping[str, Any]) -> Block:
@@ -162,32 +142,3 @@ def told_of(verdict: SequentialVerdict) -> Document:
         "hold_log_e": verdict.hold_log_e,
         "assignment_log_e": verdict.assignment_log_e,
     }
-
-
-CLOSE: Final = 1e-9
-
-
-def _differs(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    for name, value in found.items():
-        was = recorded[name]
-        same = abs(value - was) <= CLOSE if isinstance(value, float) else value == was
-        if not same:
-            return f"{name} was {was!r}, and is {value!r} now"
-    return ""
-
-
-def _apart(one: Wealth, other: Wealth) -> str:
-    """The first check whose e-processes differ; empty: none."""
-    if one.checks.keys() != other.checks.keys():
-        return "some check"
-    for name, state in one.checks.items():
-        for key, process in state.processes.items():
-            theirs = other.checks[name].processes.get(key)
-            pairs = [] if theirs is None else list(zip(process.log_e, theirs.log_e, strict=True))
-            if theirs is None or any(not math.isclose(a, b, abs_tol=CLOSE, rel_tol=CLOSE) for a, b in pairs):
-                return name
-    return ""
-
-
-def _shape_from(row: Mapping[str, Any], kept: Evidence) -> Shape | None:
-    return kept.shape if row["shaped"] else None

@@ -19,6 +19,7 @@ from router.launch import Launch
 from router.phases import PEOPLE, Move
 from router.pilot import Outcome, Pilot
 from router.readiness import require_model
+from router.replay import WATCH
 from router.rollout import Rollout
 from router.rollout_sights import exposure_document, notices, pairs_document
 from router.rollout_views import rollout_document, summary_document
@@ -107,8 +108,8 @@ class Desk:
         rollout, rows = await self._store.run(read)  # at once, so that they fit together
         if rollout is None:
             raise NotFound(f"there is no rollout {identity[:128]!r}")
-        recorded = rollout.memory.get(EVIDENCE)
-        if rollout.spec.analysis is None or recorded is None:
+        recorded = {name: rollout.memory[name] for name in (EVIDENCE, WATCH) if name in rollout.memory}
+        if rollout.spec.analysis is None or not recorded:
             raise FailedPrecondition(f"rollout {rollout.id} was not judged by evidence")
         job = {"policy": msgspec.to_builtins(rollout.spec.analysis), "steps": msgspec.to_builtins(rollout.spec.steps)}
         return {**job, "recorded": recorded, "rows": list(rows), "next_after": rows[-1]["number"] if rows else after}

@@ -70,7 +70,7 @@ def parse_spec(document: Any) -> RolloutSpec:
         source=None if body.source is None else str(body.source),
         key=None if body.key is None else KeySource(_lower(body.key.header), body.key.cookie, body.key.parameter),
         salt=body.salt or "",
-        checks=_checks(body.checks, strategy, steps, policy is not None),
+        checks=_checks(body.checks, strategy, steps, policy is not None and bool(policy.rules)),
         analysis=policy,
         fallback=_fallback(body.fallback, strategy),
         exposure=_exposure(body.exposure),

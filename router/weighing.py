@@ -6,9 +6,9 @@ from typing import Any
 
 from router.analysis import SequentialVerdict
 from router.arms import read_arms, shape_of
-from router.cutting import Counted, Ground, Subject, cut, lean
+from router.cutting import Counted, Ground, Subject, cut
 from router.demands import Shape, applies, is_mirrored, is_randomised
-from router.evaluator import Evidence, judged, stand_of, told_of
+from router.evaluator import Evidence, json_of, judged, stand_of, told_of
 from router.evidence import Block
 from router.labels import read_labels
 from router.policy import Metric, Policy
@@ -79,14 +79,7 @@ def speaks(trial: Trial) -> bool:
 
 def _row(trial: Trial, blocks: Sequence[Block], found: tuple[SequentialVerdict, bool], after: Evidence) -> Document:
     verdict, batched = found
-    told = [
-        {
-            "model": block.model, "rollout": block.rollout, "epoch": block.epoch, "source": block.source,
-            "index": block.index, "stratum": block.stratum, "problem": block.problem,
-            "candidate": lean(block.candidate), "stable": lean(block.stable),
-        }
-        for block in blocks
-    ]  # fmt: skip
+    told = [json_of(block) for block in blocks]
     row = {"number": after.rows, "step": trial.index, "epoch": trial.epoch, "batched": batched, "blocks": told}
     shaped = after.shape is not None
     return {**row, "shaped": shaped, "verdict": told_of(verdict)}

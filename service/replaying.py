@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from router.errors import InvalidArgument
-from router.evaluator import Replayed, replay
 from router.policy import Policy
+from router.replay import Replayed, replay
 from router.strategies import Step
 
 

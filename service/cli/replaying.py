@@ -11,16 +11,20 @@ from router.errors import Internal
 Document = dict[str, Any]
 PAGE: Final = 500
 MOST_SECONDS: Final = 600.0
+WATCH_ROWS: Final = 1_000_000_000
+"""Lines of the watch after promotion are numbered from here on (router/replay.py, which needs numpy)."""
 
 
 def log_of(client: AdminClient, identity: str) -> Document:
     """The whole log up to what was recorded when it was first asked for."""
     first = client.rollout_blocks(identity, 0, PAGE)
-    rows, page, most = list(first["rows"]), first, int(first["recorded"]["rows"])
-    while len(page["rows"]) == PAGE and page["next_after"] < most:
+    rows, page, recorded = list(first["rows"]), first, first["recorded"]
+    while len(page["rows"]) == PAGE:
         page = client.rollout_blocks(identity, page["next_after"], PAGE)
         rows += page["rows"]
-    return {**{name: first[name] for name in ("policy", "steps", "recorded")}, "rows": rows[:most]}
+    gathered, watched = (recorded.get(name, {}).get("rows", 0) for name in ("evidence", "watch"))
+    kept = [row for row in rows if row["number"] <= gathered or WATCH_ROWS < row["number"] <= WATCH_ROWS + watched]
+    return {**{name: first[name] for name in ("policy", "steps", "recorded")}, "rows": kept}
 
 
 def replay(job: Document) -> Document:

@@ -119,6 +119,7 @@ def test_what_was_promoted_is_rolled_back_when_it_does_not_keep_its_limits(tmp_p
             traffic.stop()
         found = status(running)
         assert found["reason"] == "errors: the limit is not kept any more"
+        assert "the same again: fail - the limit is not kept any more" in running.serin("rollout", "replay", "digits")
 
 
 def test_mirrored_requests_fill_the_sample_of_a_quiet_service_and_are_told_apart(tmp_path: Path) -> None:

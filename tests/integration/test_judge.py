@@ -16,6 +16,7 @@ from router.errors import Unavailable
 from router.hooks import Hook, Message, Reply, Sender
 from router.judge import Judge
 from router.mirrors import MirrorName, OutputDifference, mirror_series
+from router.replay import replay
 from router.routes import Mirror, Route, Variant
 from router.sources import Source, Sources
 from router.spec import parse_spec
@@ -378,11 +379,15 @@ async def test_what_was_promoted_is_held_to_its_limits(counted: Counted) -> None
     promoted = replace(ROUTE, variants=(Variant("2", 2, 1_000_000),), epoch=5)
     court = judge(counted)
 
+    lines: list[Any] = []
+
     async def look(now: float, memory: Any) -> Any:
         asked = evidence_question(now, memory, watch={"errors": 0.05})
-        return await court.watch(
+        found = await court.watch(
             replace(asked, route=promoted, stable="2", candidates=(), checks=(), window_seconds=600.0)
         )
+        lines.extend(json.loads(json.dumps(found.log)))
+        return found
 
     counted.requests(2, ok=100, epoch=5)
     said = await look(100.0, None)
@@ -395,3 +400,10 @@ async def test_what_was_promoted_is_held_to_its_limits(counted: Counted) -> None
     said = await look(103.0, said.memory)
     assert said.verdicts[0].kind is FAIL
     assert said.verdicts[0].reason == "errors: the limit is not kept any more"
+    policy = evidence_question(0.0, watch={"errors": 0.05}).policy
+    assert policy is not None
+    again = replay(policy, (), json.loads(json.dumps(said.memory)), lines)
+    assert (again.differs, again.kind, again.rows) == ("", "fail", 2)
+    lines[0]["blocks"][0]["stable"]["errors"] = 50
+    assert replay(policy, (), dict(said.memory), lines).differs.startswith("line 1000000001: ")
+    assert replay(policy, (), dict(said.memory), lines[1:]).differs.startswith("line 1000000001 is missing")

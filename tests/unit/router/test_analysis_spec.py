@@ -30,6 +30,15 @@ def test_the_threshold_method_is_the_default_error_rate_and_no_evidence() -> Non
     assert [check.maximum for check in spec.checks] == [0.05]
 
 
+def test_limits_after_promotion_need_no_control_and_go_with_every_strategy() -> None:
+    watch = {"method": "threshold", "watch": {"errors": 0.02}}
+    spec = parse_spec({**TO, "strategy": "blue-green", "blue-green": {"bake": "1m"}, "analysis": watch})
+    assert spec.analysis is not None
+    assert (spec.analysis.rules, [limit.share for limit in spec.analysis.watch]) == ((), [0.02])
+    assert [check.metric for check in spec.checks] == ["error_rate"]
+    assert parse_spec(spec.document) == spec
+
+
 @pytest.mark.parametrize(
     "document",
     [

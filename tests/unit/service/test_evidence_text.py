@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from router.evaluator import Evidence, Replayed
+from router.evaluator import Evidence
 from router.evidence_views import evidence_document
+from router.replay import WATCH_ROWS, Replayed
+from service.cli import replaying
 from service.cli.evidence_text import EVIDENCE, evidence_lines, evidence_rows, evidence_sentences
 from service.cli.replaying import told
 from service.replaying import replayed
@@ -67,7 +69,12 @@ def test_nothing_is_said_where_there_is_no_evidence_and_that_it_is_lost_where_it
 
 
 def job(world: World, **more: Any) -> bytes:
-    told = {"policy": SPEC.analysis, "steps": SPEC.steps, "recorded": world.evidence.to_json(), "rows": world.rows}
+    told = {
+        "policy": SPEC.analysis,
+        "steps": SPEC.steps,
+        "recorded": {"evidence": world.evidence.to_json()},
+        "rows": world.rows,
+    }
     return msgspec.json.encode({**told, **more})
 
 
@@ -78,7 +85,9 @@ def test_a_replay_gives_the_same_from_json(world: World) -> None:
 
 def test_a_replay_of_a_changed_log_and_of_no_log_differs(world: World) -> None:
     assert replayed(job(world, rows=world.rows[:-1])).differs == "the log has 59 lines, 60 were recorded"
-    assert replayed(job(world, recorded={**Evidence().to_json(), "version": 9})).differs.startswith("the log cannot be")
+    assert replayed(job(world, recorded={"evidence": {**Evidence().to_json(), "version": 9}})).differs.startswith(
+        "the log cannot be"
+    )
     assert replayed(b"{}").differs.startswith("the log cannot be read")
 
 
@@ -89,3 +98,7 @@ def test_a_replay_is_one_sentence() -> None:
     assert told("digits-7", {**same, "differs": differs}).endswith(
         "not give what was recorded: line 1: kind was 'pass'"
     )
+
+
+def test_both_sides_number_the_lines_of_the_watch_alike() -> None:
+    assert replaying.WATCH_ROWS == WATCH_ROWS
