@@ -14,6 +14,7 @@ from service.runtime.company import best_count, fit_rows
 from service.runtime.executor import Limits, Runnable
 from service.runtime.golden import GoldenError, parse_golden
 from service.runtime.manifest import Execution, Manifest, parse_manifest
+from service.runtime.options import options_of
 from service.runtime.packed import Packed
 from service.runtime.profile import Profile, warm_up
 from service.runtime.repository import MANIFEST_FILE, MODEL_FILE, Refused, VersionFiles
@@ -64,8 +65,9 @@ class Loader:
         try:
             files = self._files(model, version)
             self._require_content(files, wanted)
-            session = self._session(files, wanted.digest)
-            parts = self._parts(model, version, session)
+            manifest = self._manifest(model)
+            session = self._session(files, wanted.digest, options_of(self.options, manifest.runtime))
+            parts = self._parts(model, version, session, manifest)
             if self._files(model, version).stamp != files.stamp:
                 raise FailedPrecondition("its files changed while they were read")
         except Refused as refused:
@@ -99,19 +101,20 @@ class Loader:
         if repository.digest(files.path, os.path.realpath(self.models_dir)) != wanted.digest:
             raise FailedPrecondition("its files are not those that were examined")
 
-    def _session(self, files: VersionFiles, digest: str) -> Session:
+    def _manifest(self, model: str) -> Manifest:
+        manifest = parse_manifest(repository.read_beside(self.models_dir, model, MANIFEST_FILE))
+        return manifest if self.execution is None else manifest.model_copy(update={"execution": self.execution})
+
+    def _session(self, files: VersionFiles, digest: str, options: SessionOptions) -> Session:
         packed = self.packed.path(digest) if self.packed else None
         if packed is not None:
             try:
-                return Session(packed, replace(self.options, optimize=False))
+                return Session(packed, replace(options, optimize=False))
             except FailedPrecondition as error:
                 log.warning("%s: its packed weights cannot be used: %s", files.path, error.message)
-        return Session(os.path.join(files.path, MODEL_FILE), self.options)
+        return Session(os.path.join(files.path, MODEL_FILE), options)
 
-    def _parts(self, model: str, version: int, session: Session) -> Parts:
-        manifest = parse_manifest(repository.read_beside(self.models_dir, model, MANIFEST_FILE))
-        if self.execution is not None:
-            manifest = manifest.model_copy(update={"execution": self.execution})
+    def _parts(self, model: str, version: int, session: Session, manifest: Manifest) -> Parts:
         runnable, profile = self.wrap(model, version, session), self._profile(model, version, session, manifest)
         if runnable is not session and manifest.execution.mode != "inline":
             # What stands before the session was not measured and may well block.

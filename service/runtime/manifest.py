@@ -18,6 +18,7 @@ Version = Annotated[int, Field(ge=1, lt=10**18)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 MAX_LABELS = 1000
 MAX_EDGES = 200
+MAX_PROVIDERS = 8
 MAX_CATEGORIES = 20
 MAX_FEATURE_EDGES = 50
 
@@ -121,6 +122,16 @@ class Execution(_Part):
     max_wait_seconds: float = Field(default=0.0, ge=0, le=10)
 
 
+class RuntimeFacts(_Part):
+    """How ONNX Runtime computes its versions. `providers`: in the order in which they are wanted."""
+
+    threads: int | None = Field(default=None, ge=1, le=256)
+    spinning: bool = False
+    arena: bool = True
+    graph: Literal["all", "extended", "basic", "off"] = "all"
+    providers: tuple[str, ...] = _tuple(MAX_PROVIDERS)
+
+
 class Golden(_Part):
     """A file of inputs with the outputs that are expected of each version."""
 
@@ -141,6 +152,7 @@ class Manifest(_Part):
     features: Mapping[str, FeatureFacts] = Field(default_factory=dict)
     drift: DriftFacts = DriftFacts()
     execution: Execution = Execution()
+    runtime: RuntimeFacts = RuntimeFacts()
     golden: Golden | None = None
 
     @model_validator(mode="after")
@@ -264,6 +276,7 @@ def _keys_beside(where: tuple[int | str, ...]) -> list[str]:
         "features": FeatureFacts,
         "drift": DriftFacts,
         "execution": Execution,
+        "runtime": RuntimeFacts,
         "golden": Golden,
     }
     return list((Manifest if len(where) == 1 else parts.get(str(where[0]), Manifest)).model_fields)

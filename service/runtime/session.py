@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -49,11 +49,16 @@ _SHAPE_TALK = re.compile(r"shape|dimension|broadcast|rank|axis|out of bounds|siz
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How a session computes. `threads`: of one operator, the calling thread among them."""
+    """How a session computes. `threads`: of one operator, the calling thread among them; `spinning`: they wait for the
+    next run on their cores. `graph`: how far it is optimised; not at all where `optimize` is off. `providers`: what
+    computes, in the order in which it is wanted."""
 
     threads: int = 1
     arena: bool = True
     optimize: bool = True
+    spinning: bool = False
+    graph: Literal["all", "extended", "basic", "off"] = "all"
+    providers: tuple[str, ...] = PROVIDERS
 
 
 class Session:
@@ -61,15 +66,18 @@ class Session:
 
     `run` may be called from several threads at once. BYTES go in as an object array of `bytes` or `str` and come out as
     one of `str`. `inputs` and `outputs` of `signature` are in the model's order. `metadata`: what its file says of it.
+    `note`: which of the providers that were asked for do not compute it, "" when all do.
     """
 
     def __init__(self, path: str, options: SessionOptions) -> None:
         onnxruntime.set_default_logger_severity(SILENT)
         onnxruntime.disable_telemetry_events()
         try:
-            self._session = onnxruntime.InferenceSession(path, _native(options), providers=PROVIDERS, enable_fallback=0)
+            known = _known(options.providers)
+            self._session = onnxruntime.InferenceSession(path, _native(options), providers=known, enable_fallback=0)
         except Exception as error:
             raise FailedPrecondition(f"ONNX Runtime cannot load it: {_plain(error, path)}") from error
+        self.note = _missed(options.providers, self._session.get_providers())
         self.signature = _signature(self._session, path)
         self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self._names = [spec.name for spec in self.signature.outputs]
@@ -165,11 +173,24 @@ def _native(options: SessionOptions) -> Any:
     native.log_severity_level = SILENT
     native.enable_cpu_mem_arena = options.arena
     levels = onnxruntime.GraphOptimizationLevel
-    native.graph_optimization_level = levels.ORT_ENABLE_ALL if options.optimize else levels.ORT_DISABLE_ALL
+    level = {"all": levels.ORT_ENABLE_ALL, "extended": levels.ORT_ENABLE_EXTENDED, "basic": levels.ORT_ENABLE_BASIC}
+    native.graph_optimization_level = level.get(options.graph if options.optimize else "off", levels.ORT_DISABLE_ALL)
     # Threads that spin between runs would take the cores of other workers.
-    native.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    native.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    spinning = "1" if options.spinning else "0"
+    native.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    native.add_session_config_entry("session.inter_op.allow_spinning", spinning)
     return native
+
+
+def _known(wanted: Sequence[str]) -> list[str]:
+    """Those that this ONNX Runtime has, and the processor at last, which computes what the others cannot."""
+    available = onnxruntime.get_available_providers()
+    return list(dict.fromkeys((*(name for name in wanted if name in available), *PROVIDERS)))
+
+
+def _missed(wanted: Sequence[str], got: Sequence[str]) -> str:
+    missed = [name for name in wanted if name not in got]
+    return f"it runs on {got[0]}: this ONNX Runtime could not use {', '.join(missed)}" if missed else ""
 
 
 def _signature(session: Any, path: str) -> Signature:

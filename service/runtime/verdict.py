@@ -13,6 +13,7 @@ from service.protocol.tensors import Signature, TensorSpec
 from service.runtime import golden, repository
 from service.runtime.manifest import Manifest, ManifestError, parse_manifest
 from service.runtime.meaning import answers_of, meaning_of
+from service.runtime.options import options_of
 from service.runtime.profile import warm_up
 from service.runtime.repository import MANIFEST_FILE, MODEL_FILE, Refused
 from service.runtime.session import RUNTIME_VERSION, Session, SessionOptions
@@ -68,7 +69,7 @@ def examine(version_dir: str, version: int, rules: Rules, options: SessionOption
     """Load, run the golden rows, measure. Blocks; may take the process with it. Raises nothing a file can cause."""
     begun = perf_counter_ns()
     try:
-        session = Session(os.path.join(version_dir, MODEL_FILE), options)
+        session = Session(os.path.join(version_dir, MODEL_FILE), options_of(options, rules.manifest.runtime))
         loaded = perf_counter_ns()
         found, notes = _run_golden(session, version, rules)
         feeds = [case.feeds for case in golden.parse_golden(rules.golden, version)] if rules.golden else []
@@ -78,6 +79,8 @@ def examine(version_dir: str, version: int, rules: Rules, options: SessionOption
     except MemoryError:
         return Verdict(False, "its first load needs more memory than it may use")
     signature = session.signature
+    if session.note:
+        notes.append(session.note)
     strangers = rules.manifest.strangers(set(signature.inputs_by_name), set(signature.output_names))
     if strangers:
         notes.append(f"model.toml speaks of what this version does not have: {', '.join(strangers[:MAX_PROBLEMS])}")
