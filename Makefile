@@ -42,6 +42,7 @@ demo: .venv/.runtime
 
 bench: .venv/.dev
 	@$(ENTER) -m loadtests.run short $(ARGS)
+	@$(ENTER) -m loadtests.guard
 
 bench-peers: .venv/.dev
 	-@$(ENTER) -m loadtests.peers

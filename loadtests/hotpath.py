@@ -35,6 +35,7 @@ from service.watch import OutputMeaning, Watch, compile_watch
 PASSES = 9
 PASS_MICROS = 20_000
 MODEL = "digits"
+YARDSTICK = "the yardstick"
 RUN = "run the model (ONNX Runtime)"
 
 Call = Callable[[], object]
@@ -63,12 +64,12 @@ def yardstick() -> int:
 
 def measure(calls: dict[str, Call], *, passes: int = PASSES, pass_micros: float = PASS_MICROS) -> list[Stage]:
     """Time each call, one after the other, `passes` times over."""
-    timed = {"the yardstick": yardstick, **calls}
+    timed = {YARDSTICK: yardstick, **calls}
     loops = {name: _loops(call, pass_micros) for name, call in timed.items()}
     gc.collect()
     found = [{name: _micros(call, loops[name]) for name, call in timed.items()} for _ in range(passes)]
     return [
-        Stage(name, min(seen[name] for seen in found), median(seen[name] / seen["the yardstick"] for seen in found))
+        Stage(name, min(seen[name] for seen in found), median(seen[name] / seen[YARDSTICK] for seen in found))
         for name in timed
     ]
 

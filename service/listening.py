@@ -68,7 +68,7 @@ class Port:
             return
         shared = socket.socket(fileno=os.dup(fd))
         loop = asyncio.get_running_loop()
-        self._listening[fd] = await loop.create_server(self._protocol, sock=shared, backlog=BACKLOG)
+        self._listening[fd] = await loop.create_server(self.protocol, sock=shared, backlog=BACKLOG)
 
     def is_lone(self) -> bool:
         """Whether there is one connection at most."""
@@ -110,7 +110,7 @@ class Port:
                 with suppress(OSError):  # a neighbour that had adopted it was faster
                     shared.shutdown(socket.SHUT_RDWR)
         for connection in last:
-            await loop.connect_accepted_socket(self._protocol, connection)
+            await loop.connect_accepted_socket(self.protocol, connection)
         await asyncio.sleep(LAST_REQUEST_SECONDS)
 
     async def _sweep(self) -> None:
@@ -122,7 +122,8 @@ class Port:
                 if isinstance(connection, Connection):
                     connection.expire(oldest)
 
-    def _protocol(self) -> asyncio.Protocol:
+    def protocol(self) -> asyncio.Protocol:
+        """For a new connection."""
         protocol: asyncio.Protocol = self._config.http_protocol_class(  # type: ignore[call-arg]
             config=self._config, server_state=self._server.server_state, app_state={}
         )
