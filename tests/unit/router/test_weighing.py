@@ -223,3 +223,40 @@ def test_a_broken_split_holds_and_says_so_unless_it_is_only_to_be_told(action: s
     found = world.tick().verdict
     assert (found.decision, found.check) == (Decision.HOLD, check)
     assert found.assignment_log_e > 100
+
+
+LABELS = spec(metrics={"class_share": False, "score": False, "reward": {"action": "abort"}})
+
+
+def test_a_candidate_whose_answers_are_wrong_is_taken_back_by_its_labels() -> None:
+    world = World(LABELS)
+    world.good = (0.5, 0.95)
+    while (found := world.tick(restart=True)).verdict.decision is not Decision.ABORT:
+        assert world.second < 60
+    assert (found.verdict.check, found.verdict.kind) == ("reward", VerdictKind.FAIL)
+    again = replay(policy_of(LABELS), LABELS.steps, {"evidence": world.evidence.to_json()}, world.rows)
+    assert (again.differs, again.kind) == ("", "fail")
+    told = evidence_document(LABELS.analysis, LABELS.steps, 0, {"evidence": world.evidence.to_json()})
+    assert told is not None
+    json.dumps(told, allow_nan=False)
+    (reward,) = [check for check in told["checks"] if check["name"] == "reward"]
+    assert reward["estimates"][0]["candidate"]["requests"] > 20
+
+
+def test_labels_that_come_for_one_version_only_hold_the_rollout() -> None:
+    world = World(LABELS)
+    world.good, world.labelled = (0.9, 0.9), (0.1, 0.3)
+    while world.second < 640:  # the first minutes tell how often labels come at all
+        found = world.tick().verdict
+        world.second += 9
+        assert found.decision is not Decision.ABORT
+    assert (found.decision, found.check) == (Decision.HOLD, "labels_fewer")
+    assert "a person must decide" in found.reason
+
+
+def test_equal_labels_neither_abort_nor_hold_for_ever() -> None:
+    world = World(spec(metrics={"class_share": False, "score": False, "latency": {"quantiles": [0.5]}, "reward": {}}))
+    world.good = (0.9, 0.9)
+    while (found := world.tick()).verdict.decision is not Decision.ADVANCE:
+        assert found.verdict.decision is Decision.HOLD
+        assert world.second < 100
