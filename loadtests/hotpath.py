@@ -30,6 +30,7 @@ from service.protocol.tensors import Signature
 from service.runtime.manifest import Manifest, parse_manifest
 from service.runtime.session import Session, SessionOptions
 from service.sampling import Rate, Sampler
+from service.virtual import VirtualArm
 from service.watch import OutputMeaning, Watch, compile_watch
 
 PASSES = 9
@@ -145,10 +146,14 @@ class Subject:
         outputs = {output.name: output.array for output in response.outputs}
         series = recorder.variant(SeriesName(MODEL, 1, "1"), self.watch.families, perf_counter_ns())
         cells, _ = self.watch.cells(outputs)
+        virtual = VirtualArm(
+            recorder.virtual(SeriesName(MODEL, 1, "1"), self.watch.families, perf_counter_ns()), random
+        )
         watch, binary, stamp = self.watch, _binary(request), self._stamp(recorder)
         return {
             "watch": lambda: watch.cells(outputs),
             "observe": lambda: _observe(series, cells),
+            "self-check": lambda: _drawn(virtual, cells),
             "token": lambda: stamp(cells),
             "encode JSON": lambda: encode(response, request),
             "encode binary": lambda: encode(response, binary),
@@ -196,6 +201,11 @@ class _Standing(Sampler):
 
     def _work(self) -> None:
         return None
+
+
+def _drawn(virtual: VirtualArm, cells: tuple[int, ...]) -> None:
+    if virtual.takes(None, 0):
+        _observe(virtual.series, cells)
 
 
 def _no_key() -> None:

@@ -86,6 +86,16 @@ METRICS = (
         ("model", "variant"),
     ),
     MetricName(
+        "serin_selfcheck_rounds_total", "counter", "Rounds in which a version was compared with itself, by how they"
+        " ended (quiet, idle: too few requests; abort, hold, assignment: a false alarm), since the controller started.",
+        ("model", "outcome"),
+    ),
+    MetricName(
+        "serin_selfcheck_false_alarm_ratio", "gauge", "Of those rounds that could show something, the share with an"
+        " alarm.", ("model",),
+    ),
+    MetricName("serin_selfcheck_requests", "gauge", "Requests that were compared in the present round.", ("model",)),
+    MetricName(
         "serin_served_instead_total", "counter", "Requests that a variant was given in the place of another, by why and"
         " by how they ended there. Reason is budget or exposure where the other was not tried; otherwise the other has"
         " failed and is counted with its failure.", (*_VARIANT, "instead_of", "reason", "outcome"),

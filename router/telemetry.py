@@ -57,6 +57,13 @@ SERVED = "served"
 UNITS = "units"
 """What a variant did for callers, each with its first request: the same families again, for evidence alone."""
 
+VIRTUAL = "virtual"
+"""A part of what the same variant did, drawn by chance: the same families again, for the self-check alone."""
+
+DRAWN_ONE_IN = 8
+ROUND_BITS = 42
+"""A round of the self-check is 2**42 ns of the monotonic clock, 73 minutes; a host's processes share that clock."""
+
 SERVED_REASONS = ("timeout", "shed", "error", "nonfinite", "budget", "exposure")
 
 STATES = ("ABSENT", "UNKNOWN", "LOADING", "READY", "UNAVAILABLE", "UNLOADING")
@@ -159,10 +166,12 @@ _REJECTION = {reason: index for index, reason in enumerate(REJECTIONS)}
 
 
 class Recorder:
-    """Gives out the places of one worker. All methods raise ResourceExhausted when the state directory has no room."""
+    """Gives out the places of one worker. `checks_itself`: whether requests are drawn for the self-check. All methods
+    raise ResourceExhausted when the state directory has no room."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment, checks_itself: bool = False) -> None:
         self.segment = segment
+        self.checks_itself = checks_itself
 
     def variant(self, name: SeriesName, watched: Sequence[WatchedFamily], now_ns: int) -> VariantSeries:
         """Where to count `name`; closes the variant's other epochs. `now_ns`: a clock that does not go back. A new
@@ -179,6 +188,10 @@ class Recorder:
     def units(self, name: SeriesName, watched: Sequence[WatchedFamily], now_ns: int) -> VariantSeries:
         """Where to count once more what counts for a caller; see `variant`."""
         return _bind(self.epoch_block(unit_spec(name, watched), name.epoch, now_ns))
+
+    def virtual(self, name: SeriesName, watched: Sequence[WatchedFamily], now_ns: int) -> VariantSeries:
+        """Where to count once more what is drawn for the self-check; see `variant`."""
+        return _bind(self.epoch_block(virtual_spec(name, watched), name.epoch, now_ns))
 
     def version(self, model: str, version: int) -> VersionGauges:
         labels = {"model": model, "version": str(version)}
@@ -235,6 +248,11 @@ def variant_spec(name: SeriesName, watched: Sequence[WatchedFamily]) -> BlockSpe
 def unit_spec(name: SeriesName, watched: Sequence[WatchedFamily]) -> BlockSpec:
     """The block of callers, each counted with its first request."""
     return replace(variant_spec(name, watched), kind=UNITS)
+
+
+def virtual_spec(name: SeriesName, watched: Sequence[WatchedFamily]) -> BlockSpec:
+    """The block of requests that were drawn for the self-check."""
+    return replace(variant_spec(name, watched), kind=VIRTUAL)
 
 
 def served_spec(name: SeriesName, instead_of: str, reason: str, watched: Sequence[WatchedFamily]) -> BlockSpec:

@@ -5,19 +5,21 @@ from dataclasses import dataclass, field
 
 from router.errors import InvalidArgument
 from router.routes import Route, Variant
-from router.telemetry import VariantSeries
+from router.telemetry import How, VariantSeries
 from service.calls import Tap
 from service.feedback import Stamp
 from service.guards import Guards
 from service.protocol.messages import Parameter
 from service.runtime.engine import Loaded
+from service.virtual import VirtualArm
 
 
 @dataclass(slots=True)
 class Bound:
     """Of one variant: the version that this was made for, where it is counted, who takes its inputs, who signs.
 
-    `line`: what a front end has made for it.
+    `virtual`: which of its requests are counted once more, for the self-check. `line`: what a front end has made for
+    it.
     """
 
     model: str
@@ -26,18 +28,29 @@ class Bound:
     series: VariantSeries
     tap: Tap | None
     stamp: Stamp | None
+    virtual: VirtualArm | None = None
     line: object = None
+
+    def draw(self, how: How, key: bytes | None, now_ns: int) -> VariantSeries | None:
+        """Where a request of the split counts once more, if it is drawn for the self-check; it is counted as given
+        there then."""
+        virtual = self.virtual
+        if virtual is None or not virtual.takes(key, now_ns):
+            return None
+        virtual.series.assigned(how)
+        return virtual.series
 
 
 @dataclass(slots=True)
 class BoundRoute:
-    """`reached`: versions that requests get which name none. `series`: by name, version and whether requests went past
-    the split. `shares`: some of its variants run requests together."""
+    """`main`: the variant with most weight. `reached`: versions that requests get which name none. `series`: by name,
+    version and whether requests went past the split. `shares`: some of its variants run requests together."""
 
     route: Route
     key_header: bytes | None
     key_cookie: bytes | None
     rules: tuple[tuple[bytes, bytes | None, Variant], ...]
+    main: str
     reached: frozenset[int] = frozenset()
     series: dict[tuple[str, int, bool], Bound] = field(default_factory=dict)
     guards: Guards | None = None
@@ -53,7 +66,9 @@ class BoundRoute:
         header, cookie = route.key.header, route.key.cookie
         named = {rule.variant for rule in route.rules} | ({route.fallback.to} if route.fallback else set())
         reached = frozenset(v.version for v in route.variants if v.weight_ppm > 0 or v.name in named)
-        return cls(route, header.encode() if header else None, cookie.encode() if cookie else None, rules, reached)
+        main = max(route.variants, key=lambda variant: variant.weight_ppm).name
+        names = (header.encode() if header else None, cookie.encode() if cookie else None)
+        return cls(route, *names, rules, main, reached)
 
 
 def routing_key(bound: BoundRoute, headers: Mapping[bytes, bytes], parameters: Mapping[str, Parameter]) -> bytes | None:

@@ -10,7 +10,7 @@ from msgspec import Raw
 from router.errors import NotFound, Unavailable
 from router.routes import Route, RouteTable, Variant, resolve
 from router.split import choose
-from router.telemetry import How, Outcome, Recorder, SeriesName
+from router.telemetry import How, Outcome, Recorder, SeriesName, VariantSeries
 from router.tokens import Given
 from service.bound import Bound, BoundRoute, routing_key
 from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call, Tap, classes, run
@@ -21,6 +21,7 @@ from service.protocol.messages import NO_PARAMETERS, InferRequest, InferResponse
 from service.protocol.tensors import Array
 from service.runtime.engine import Engine, Loaded
 from service.runtime.jobs import Recalled
+from service.virtual import VirtualArm
 
 __all__ = ["OFF_LOOP_BYTES", "OUTCOME_OF_KIND", "Assignment", "BoundRoute", "Call", "Dataplane"]
 
@@ -84,18 +85,25 @@ class Dataplane:
         bound = self._routes.get(call.model)
         if bound is None:
             raise self._unknown(call.model)
-        variant, how = self._choose(bound, call, request)
+        variant, how, key = self._choose(bound, call, request)
         loaded = self._engine.peek(call.model, variant.version)
         arm = self._series(bound, variant, how >= How.RULE, loaded)
         arm.series.assigned(how)
         assignment = self.assignment(arm, how, call.arrived_ns, perf_counter_ns())
         guards = bound.guards
         if guards is not None and how is not How.VERSION:  # who names a version wants that one
-            key = routing_key(bound, call.headers, request.parameters) if guards.asks_key(variant.name) else None
-            guards.admit(assignment, key)
+            asked = guards.asks_key(variant.name)
+            if asked and how is How.RULE:
+                key = routing_key(bound, call.headers, request.parameters)
+            guards.admit(assignment, key if asked else None)
+        # Not what the guards gave to another, or count for its caller already.
+        if assignment.series is arm.series and assignment.unit is None:
+            assignment.unit = arm.draw(how, key, assignment.started_ns)
         return assignment
 
-    def assignment(self, arm: Bound, how: int, arrived_ns: int, now_ns: int) -> Assignment:
+    def assignment(
+        self, arm: Bound, how: int, arrived_ns: int, now_ns: int, unit: VariantSeries | None = None
+    ) -> Assignment:
         """The assignment of a request that was counted as given to `arm`, at `now_ns`."""
         return Assignment(
             model=arm.model,
@@ -108,6 +116,7 @@ class Dataplane:
             how=how,
             tap=arm.tap,
             stamp=arm.stamp,
+            unit=unit,
         )
 
     def plain_route(self, model: str) -> BoundRoute | None:
@@ -115,13 +124,13 @@ class Dataplane:
         bound = self._routes.get(model)
         return bound if bound is not None and bound.shares and not bound.rules and bound.guards is None else None
 
-    def pick(self, bound: BoundRoute, headers: Mapping[bytes, bytes]) -> tuple[Bound, How]:
-        """`assign` for a plain route and a request without parameters."""
+    def pick(self, bound: BoundRoute, headers: Mapping[bytes, bytes]) -> tuple[Bound, How, VariantSeries | None]:
+        """`assign` for a plain route and a request without parameters; the last is where it counts once more."""
         key = routing_key(bound, headers, NO_PARAMETERS)
         variant, how = choose(bound.route, key, random()), How.SPLIT_DRAWN if key is None else How.SPLIT_KEYED
         arm = self._series(bound, variant, False, self._engine.peek(bound.route.model, variant.version))
         arm.series.assigned(how)
-        return arm, how
+        return arm, how, arm.draw(how, key, perf_counter_ns())
 
     def infer(self, assignment: Assignment, call: Call, request: InferRequest) -> Awaitable[InferResponse]:
         """Run the assigned version, or the one that steps in for it. The caller closes the assignment, also when this
@@ -196,16 +205,17 @@ class Dataplane:
         if tap is not None and bound is not None:
             tap(feeds, call.body_bytes, lambda: routing_key(bound, call.headers, request.parameters))
 
-    def _choose(self, bound: BoundRoute, call: Call, request: InferRequest) -> tuple[Variant, How]:
+    def _choose(self, bound: BoundRoute, call: Call, request: InferRequest) -> tuple[Variant, How, bytes | None]:
+        """Who answers, what decided, and the key of a request that was split."""
         if call.version is not None:
-            return self._named(bound, call.version), How.VERSION
+            return self._named(bound, call.version), How.VERSION, None
         for header, wanted, variant in bound.rules:
             value = call.headers.get(header)
             if value is not None and wanted in (None, value):
-                return variant, How.RULE
+                return variant, How.RULE, None
         key = routing_key(bound, call.headers, request.parameters)
         variant = choose(bound.route, key, random())
-        return variant, How.SPLIT_DRAWN if key is None else How.SPLIT_KEYED
+        return variant, How.SPLIT_DRAWN if key is None else How.SPLIT_KEYED, key
 
     def _named(self, bound: BoundRoute, reference: str) -> Variant:
         version = resolve(bound.route, reference)
@@ -231,7 +241,11 @@ class Dataplane:
         if self._feedback is not None and loaded is not None:
             given = Given(route.model, variant.version, variant.name, route.epoch, "direct" if direct else "split")
             stamp = self._feedback.stamp(given, loaded.watch)
-        found = bound.series[key] = Bound(route.model, variant, loaded, series, tap, stamp)
+        virtual = None
+        if self._recorder.checks_itself and not direct and variant.name == bound.main:
+            families = loaded.watch.families if loaded else ()
+            virtual = VirtualArm(self._recorder.virtual(name, families, monotonic_ns()), random)
+        found = bound.series[key] = Bound(route.model, variant, loaded, series, tap, stamp, virtual)
         bound.shares = any(arm.loaded is not None and arm.loaded.batcher is not None for arm in bound.series.values())
         return found
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic_ns
 
 from router.controller import Controller
 from router.doubt import Doubting
@@ -14,6 +15,7 @@ from router.judge import Judge
 from router.metrics import Sample
 from router.pilot import Pilot
 from router.rollout_metrics import Decisions, decision_samples, hook_samples, rollout_samples
+from router.selfcheck_monitor import SelfCheck
 from router.sources import Source, Sources
 from router.tally import Reader
 from router.webhooks import Cursors, Webhooks
@@ -33,12 +35,20 @@ class Outside:
     `assessor` is the pilot's; `judge` is to be closed.
     """
 
-    def __init__(self, judge: Judge, webhooks: Webhooks, decisions: Decisions, monitor: DriftMonitor) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        webhooks: Webhooks,
+        decisions: Decisions,
+        monitor: DriftMonitor,
+        self_check: SelfCheck | None,
+    ) -> None:
         self.judge = judge
         self.assessor = Doubting(judge, monitor.obstacle)
         self.monitor = monitor
         self._webhooks = webhooks
         self._decisions = decisions
+        self._self_check = self_check
 
     async def run(self) -> None:
         """Tells the hooks, until the controller closes."""
@@ -46,6 +56,8 @@ class Outside:
             group.create_task(self._webhooks.run())
             group.create_task(self._decisions.run())
             group.create_task(self.monitor.run())
+            if self._self_check is not None:
+                group.create_task(self._self_check.run())
 
     def samples(self, pilot: Pilot) -> Iterator[Sample]:
         """What the controller's metrics page says beside the counts."""
@@ -53,6 +65,8 @@ class Outside:
         yield from decision_samples(self._decisions)
         yield from hook_samples(self._webhooks.counts)
         yield from drift_samples(self.monitor.look.watched, self.monitor.look.matches)
+        if self._self_check is not None:
+            yield from self._self_check.samples()
 
 
 def outside_of(settings: Settings, controller: Controller, clock: Callable[[], float]) -> Outside:
@@ -64,7 +78,8 @@ def outside_of(settings: Settings, controller: Controller, clock: Callable[[], f
     webhooks.on_trouble = _tell_trouble
     policy = Policy(settings.drift_window_requests, settings.drift_window_seconds)
     monitor = DriftMonitor(controller, reader.read, settings.state / DRIFT, policy)
-    return Outside(judge, webhooks, Decisions(controller), monitor)
+    self_check = SelfCheck(controller, reader.read, monotonic_ns) if settings.self_check else None
+    return Outside(judge, webhooks, Decisions(controller), monitor, self_check)
 
 
 def _sources(settings: Settings) -> dict[str, Source]:

@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     familiar_metrics: Familiarity = Field(
         "none", description="Also show Triton's or KServe's names on `/metrics`: `triton`, `kserve` or `all`."
     )
+    self_check: bool = Field(
+        True, description="Compare a drawn eighth of a version's requests with the rest of them: false alarms show."
+    )
     faults: str = Field("", description="Faults to inject, for tests and demos only; see `service/faults.py`.")
 
     sources: Annotated[dict[Name, SourceSettings], Field(max_length=MAX_NAMED)] = Field(

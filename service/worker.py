@@ -97,7 +97,7 @@ class Worker:
         self._stack.callback(segment.close)
         for moved in segment.moved:
             self.log.error("counters of another layout were put aside", file=moved)
-        self.recorder = Recorder(segment)
+        self.recorder = Recorder(segment, settings.self_check)
         self._gauges = Gauges(self.recorder)
         await self._connect()
         self.pool = pool = Pool(max(2, settings.concurrency * 2), segment)

@@ -18,6 +18,7 @@ from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
 from router.layout import Outcome
+from router.telemetry import VariantSeries
 from service.bound import Bound, routing_key
 from service.calls import Assignment
 from service.dataplane import Dataplane
@@ -47,13 +48,14 @@ class Carriage(Protocol):
 
 
 class Passenger(Struct):
-    """One request that waits for the end of the turn."""
+    """One request that waits for the end of the turn. `unit`: where it counts once more."""
 
     carriage: Carriage
     body: bytes
     plain: Plain
     how: int
     started_ns: int
+    unit: VariantSeries | None = None
 
 
 class Express:
@@ -73,14 +75,14 @@ class Express:
         plain = read_plain(body, self._limits)
         if plain is None:
             return False
-        arm, how = self._dataplane.pick(bound, headers)
+        arm, how, unit = self._dataplane.pick(bound, headers)
         line = arm.line
         if line is None:
             line = arm.line = Line.of(arm, self._dataplane)
         if isinstance(line, Line) and line.fits(plain):
-            line.join(Passenger(carriage, body, plain, how, perf_counter_ns()))
+            line.join(Passenger(carriage, body, plain, how, perf_counter_ns(), unit))
         else:
-            carriage.go_on(body, self._dataplane.assignment(arm, how, arrival.at_ns, perf_counter_ns()))
+            carriage.go_on(body, self._dataplane.assignment(arm, how, arrival.at_ns, perf_counter_ns(), unit))
         return True
 
 
@@ -145,6 +147,8 @@ class Line:
                 phases = (passenger.started_ns - passenger.carriage.arrival.at_ns, 0, 0, 0)
                 total = perf_counter_ns() - passenger.started_ns
                 self._arm.series.observe(Outcome.CANCELLED, total, phases, ())
+                if passenger.unit is not None:
+                    passenger.unit.observe(Outcome.CANCELLED, total, phases, ())
             else:
                 present.append(passenger)
         if present and not self._ride(present):
@@ -218,11 +222,14 @@ class Line:
             passenger.carriage.deliver(Reply(200, json_lines(body, request_id) + who + token, body))
             started = passenger.started_ns
             phases = (started - passenger.carriage.arrival.at_ns, begun - started, computed, perf_counter_ns() - result)
-            observe(Outcome.OK, result - started, phases, cells, passenger is present[0])
+            leads = passenger is present[0]
+            observe(Outcome.OK, result - started, phases, cells, leads)
+            if passenger.unit is not None:
+                passenger.unit.observe(Outcome.OK, result - started, phases, cells, leads)
 
     def _assignment(self, passenger: Passenger) -> Assignment:
         at_ns = passenger.carriage.arrival.at_ns
-        return self._dataplane.assignment(self._arm, passenger.how, at_ns, passenger.started_ns)
+        return self._dataplane.assignment(self._arm, passenger.how, at_ns, passenger.started_ns, passenger.unit)
 
 
 def _is_plain(headers: Mapping[bytes, bytes]) -> bool:

@@ -27,7 +27,14 @@ NAME = SeriesName("digits", 2, "canary", epoch=1)
 PHASE_TIMES = (1_500, 0, 90_000, 2_500)
 WEIGHTS = (RouteWeight("digits", 1, "stable", 900_000, 1), RouteWeight("digits", 2, "canary", 100_000, 1))
 
-FROM_THE_CONTROLLER = ("serin_rollout", "serin_hook", "serin_drift", "serin_data_quality", "serin_inputs_differ")
+FROM_THE_CONTROLLER = (
+    "serin_rollout",
+    "serin_hook",
+    "serin_drift",
+    "serin_data_quality",
+    "serin_inputs_differ",
+    "serin_selfcheck",
+)
 
 
 class Gateway:
