@@ -15,7 +15,7 @@ help:
 	@echo 'Serin: serve versions of ONNX models, split traffic among them, see what each predicts.'
 	@echo
 	@echo '  make run        start it on the sample models (ARGS="--workers 4" adds flags; ARGS=--help lists them)'
-	@echo '  make demo       a tour with real rows and a canary, on free ports; ends by itself'
+	@echo '  make demo       two rollouts with real rows and labels, on free ports; ends by itself'
 	@echo '  make test       all tests but the slow ones; says what it skips'
 	@echo '  make check      what must be green before a push: format, lint, types, imports, unit and docs tests'
 	@echo

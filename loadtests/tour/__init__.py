@@ -1,1 +1,1 @@
-"""The demo's parts: traffic of held-out digits, what /metrics says of it, the screen, and the steps of the tour."""
+"""The demo's parts: callers with held-out digits and labels, what /metrics says, the screen, the steps of the tour."""

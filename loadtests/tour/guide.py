@@ -1,18 +1,18 @@
-"""Where the tour stands, and the three things it does: type a command, send traffic, read the metrics."""
+"""Where the tour stands, and the things it does: type a command, look at the rollout, read the metrics."""
 
 import subprocess
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from loadtests.processes import ROOT, Server, serin
-from loadtests.tour import traffic
-from loadtests.tour.scrape import Scrape
+from loadtests.tour.crowd import Crowd
 from loadtests.tour.screen import Screen
-from loadtests.tour.traffic import Answer, HeldOut
+from loadtests.tour.traffic import HeldOut
+from router.client import AdminClient
 
 MODEL = "digits"
-COMMAND_SECONDS = 40.0
+COMMAND_SECONDS = 60.0
 
 
 class CommandFailed(Exception):
@@ -21,55 +21,37 @@ class CommandFailed(Exception):
 
 @dataclass(slots=True)
 class Tour:
-    """Where the tour stands: the gateway, the rows, who was answered by whom last.
+    """The gateway, the rows, the callers, a directory for documents, and what the steps tell each other.
 
-    `outdated`: answers from a table older than the one that a command had confirmed before they were sent.
-    `refusal`: what the first request that was not answered with 200 was told.
+    `story`: what each rollout came to, for the end.
     """
 
     server: Server
     screen: Screen
     rows: HeldOut
-    keys: list[str]
-    weights: dict[int, float] = field(default_factory=lambda: {1: 100})
-    answers: list[Answer] = field(default_factory=list)
-    grown: Scrape = field(default_factory=lambda: Scrape({}))
-    revision: int = 0
-    outdated: int = 0
-    refusal: str = ""
-    everything: Counter[int] = field(default_factory=Counter)
+    crowd: Crowd
+    folder: Path
+    admin: AdminClient
+    story: list[tuple[str, ...]] = field(default_factory=list)
 
-    def command(self, *words: str, code: int = 0) -> str:
-        """Type a `serin` command, show what it printed, and return that. Raises CommandFailed for another exit code."""
-        shown = "serin " + " ".join(f"'{word}'" if " " in word else word for word in words)
-        command = serin(*words, "--admin-url", self.server.admin)
-        with self.screen.waiting(shown):
+    def command(self, *words: str, shown: str = "", lines: int | None = None) -> str:
+        """Type a `serin` command, show (the first `lines` of) what it printed, and return that.
+
+        Raises CommandFailed.
+        """
+        text = shown or "serin " + " ".join(f"'{word}'" if " " in word else word for word in words)
+        where = ("--url", self.server.http) if words[0] == "feedback" else ("--admin-url", self.server.admin)
+        command = serin(*words, *where)
+        with self.screen.waiting(text):
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=COMMAND_SECONDS, cwd=ROOT, check=False
             )
-        printed = done.stderr if code else done.stdout
-        if done.returncode != code:
-            raise CommandFailed(f"{shown}: exit code {done.returncode}: {(done.stderr or done.stdout).strip()}")
-        self.screen.typed(shown, printed)
-        return printed
+        if done.returncode:
+            raise CommandFailed(f"{text}: exit code {done.returncode}: {(done.stderr or done.stdout).strip()}")
+        self.screen.typed(text, "\n".join(done.stdout.splitlines()[:lines]))
+        return done.stdout
 
-    def route(self, weights: dict[int, float], reason: str) -> None:
-        """Give the versions these weights, in percent."""
-        words = [f"{version}={weight:g}" for version, weight in weights.items()]
-        printed = self.command("route", "set", MODEL, *words, "--reason", reason)
-        self.weights = weights
-        self.revision = int(printed.split()[1].rstrip(","))  # "revision 7, applied by 2 of 2 workers"
-
-    def send(self) -> None:
-        """Every user sends a row; `answers` and `grown` are what came of it."""
-        before = Scrape.of(self.server.http)
-        with self.screen.waiting(f"{len(self.keys):,} requests"):
-            self.answers = traffic.send(self.server, MODEL, self.rows, self.keys)
-        self.grown = Scrape.of(self.server.http).since(before)
-        self.note(self.answers)
-
-    def note(self, answers: Sequence[Answer]) -> None:
-        """Keep count of answers for the look back at the end."""
-        self.everything += traffic.per_version(answers)
-        self.outdated += sum(answer.status == 200 and answer.revision < self.revision for answer in answers)
-        self.refusal = self.refusal or next((answer.refusal for answer in answers if answer.refusal), "")
+    def rollout(self) -> dict[str, Any]:
+        """Where the model's rollout is. Raises SerinError."""
+        self.crowd.check()
+        return dict(self.admin.rollout(MODEL))

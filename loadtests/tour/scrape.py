@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from math import sqrt
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -49,26 +48,3 @@ class Scrape:
             if found == name and wanted <= set(told):
                 sums[dict(told).get(label, "")] += value
         return dict(sums)
-
-
-@dataclass(frozen=True, slots=True)
-class Standout:
-    """The class whose share differs most; by how many standard errors of the difference."""
-
-    name: str
-    errors: float
-
-
-def standout(one: dict[str, float], other: dict[str, float]) -> Standout:
-    """Where `other` differs most from `one`: two proportions compared, class by class (pooled z)."""
-    first, second = sum(one.values()), sum(other.values())
-    if not first or not second:
-        return Standout("", 0.0)
-    found = [Standout("", 0.0)]
-    for name in sorted(one.keys() | other.keys()):
-        a, b = one.get(name, 0.0), other.get(name, 0.0)
-        pooled = (a + b) / (first + second)
-        error = sqrt(pooled * (1 - pooled) * (1 / first + 1 / second))
-        if error:
-            found.append(Standout(name, (b / second - a / first) / error))
-    return max(found, key=lambda candidate: abs(candidate.errors))

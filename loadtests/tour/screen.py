@@ -14,7 +14,6 @@ from rich.table import Table
 PIPE_WIDTH = 125
 INDENT = (0, 0, 0, 3)
 SHADES = " .:-=+*#%@"
-BAR_CELLS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,10 @@ class Screen:
             shown.add_row(*row)
         self.console.print(Padding(shown, INDENT, expand=False))
 
+    def show(self, shown: Table) -> None:
+        """A table that is made already."""
+        self.console.print(Padding(shown, INDENT, expand=False))
+
     def claim(self, text: str, holds: bool, seen: str) -> None:
         """Say something that can be wrong; it decides the exit code."""
         self.claims.append(Claim(text, holds, seen))
@@ -95,11 +98,6 @@ def picture(pixels: NDArray[np.float32]) -> list[str]:
     """An 8 x 8 digit as eight lines; two letters a pixel, since letters are tall."""
     levels = np.clip(pixels.reshape(8, 8) / 16 * (len(SHADES) - 1), 0, len(SHADES) - 1).round().astype(int)
     return ["".join(SHADES[level] * 2 for level in row) for row in levels]
-
-
-def bar(share: float, full: float) -> str:
-    """A share as a bar; `full` is as long as a bar gets."""
-    return "█" * min(BAR_CELLS, round(share / full * BAR_CELLS)) if full > 0 else ""
 
 
 def percent(share: float) -> str:

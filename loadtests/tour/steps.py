@@ -1,26 +1,35 @@
 """The steps of the tour, in the order in which they are taken. Each does one thing and claims what can be checked."""
 
-from itertools import pairwise
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
 
 from loadtests.tour import traffic
 from loadtests.tour.guide import MODEL, Tour
-from loadtests.tour.scrape import Scrape, standout
+from loadtests.tour.scrape import Scrape
 from loadtests.tour.screen import percent, picture
-from loadtests.tour.views import (
-    SIGMAS,
-    claim_predictions,
-    claim_recomputed,
-    claim_shares,
-    favourite_mistake,
-    mean_micros,
-    predicted,
-    show_classes,
-    show_shares,
-    show_versions,
-)
+from loadtests.tour.show import Show, check_of, evidence_table, until
 
-FEW = 40
-"""Users who are shown one by one; the others only in numbers."""
+ROLLOUT_SECONDS = 100.0
+"""Longer than any rollout here takes on a slow machine; then the tour gives up."""
+SHOWN = math.log(20.0)
+HARMFUL = math.log(100.0)
+UNSEEN_SECONDS = 6.0
+
+DOCUMENT = """\
+model: digits
+to: {to}
+strategy: steps
+steps: [{{weight: 10, pause: 3s, requests: 50}}, {{weight: 50, pause: 3s, requests: 100}}]
+analysis:
+  warmup: {{seconds: 1s, requests: 5}}
+  metrics:
+    errors: {{action: abort, safe: {{ratio: 2, or_below: 0.02}}}}
+    latency: {{action: abort, max_increase: 1.0, required: false}}
+    reward: {{action: abort, safe: {{ratio: 0.95}}, required: true}}
+    score: false
+"""
 
 
 def ask_one(tour: Tour) -> None:
@@ -29,148 +38,162 @@ def ask_one(tour: Tour) -> None:
     screen.step("One digit that no version has seen before")
     for line in picture(row):
         screen.console.print(f"      {line}", markup=False)
-    [answer] = traffic.send(tour.server, MODEL, tour.rows, tour.keys[:1])
-    tour.note([answer])
+    [answer] = traffic.send(tour.server, MODEL, tour.rows, ["someone"])
+    tour.crowd.tally.answers[answer.version] += 1
     screen.say(
         f"POST /v2/models/{MODEL}/infer: it is a [bold]{answer.label}[/]. "
-        f"The headers say who answered: Serin-Version [bold]{answer.version}[/], Serin-Revision {answer.revision}."
+        f"The header Serin-Version says who answered: [bold]{answer.version}[/]."
     )
     screen.claim(
-        "Of three versions, the one that model.toml names answers, at once and rightly",
+        "Of three versions, the one that model.toml names answers, and rightly",
         answer.version == 1 and answer.label == answer.truth,
         answer.refusal or f"version {answer.version}; it is a {answer.truth}",
     )
 
 
-def start_canary(tour: Tour) -> None:
-    """10 % for version 2, and whether that is what it gets."""
-    tour.screen.step("A canary: 10 % of the traffic for version 2")
-    tour.route({1: 90, 2: 10}, "trying version 2")
-    tour.send()
-    rows = len(tour.rows.truth)
-    tour.screen.say(f"{len(tour.keys):,} users send a digit each: every one of the {rows} held-out rows several times.")
-    show_shares(tour)
-    claim_shares(tour, "Version 2 gets its share, give or take chance")
-    claim_recomputed(tour)
+def open_the_doors(tour: Tour) -> None:
+    """Callers come, and labels with them."""
+    tour.screen.step("Callers come: held-out digits, and a little later what each of them was")
+    tour.crowd.start()
+    with tour.screen.waiting("the first requests"):
+        tour.crowd.whole_round()
+        tour.crowd.whole_round()
+    tally = tour.crowd.tally
+    tour.screen.say(
+        f"{tally.answers[1]:,} answers of version 1 so far, {percent(tally.accuracy(1))} right. Each answer carries a "
+        "signed Serin-Assignment; a label that comes back with it counts for the version that answered."
+    )
+    tour.screen.claim("Labels are taken back", tally.labels > 0 and not tally.labels_refused, told_labels(tour))
 
 
-def ask_too_much(tour: Tour) -> None:
-    """A version that is not there: refused, in words, and nothing has changed."""
-    screen = tour.screen
-    screen.step("A slip of the finger: version 22 instead of 2")
-    tour.command("route", "set", MODEL, "1=50", "22=50", code=1)
-    tour.send()
+def promote_a_good_one(tour: Tour) -> None:
+    """Version 2, from 10 % to everything, by evidence alone."""
+    screen, tally = tour.screen, tour.crowd.tally
+    screen.step("Version 2 comes: 10 %, then 50 %, then all, and each only after it was shown to be safe")
+    show = _apply(tour, 2)
+    found = until(tour.rollout, lambda seen: seen["phase"] in ("window", "promoted", "aborted"), show, ROLLOUT_SECONDS)
+    seconds = show.seconds
+    screen.console.print()
+    screen.say("What decided. Harm and safety are bets at fair odds: harm at 100 : 1 aborts, safety at 20 : 1 goes on.")
+    screen.show(evidence_table("", found))
+    errors, reward = check_of(found, "errors"), check_of(found, "reward")
+    safe = [check["safe"]["log_e"] for check in (errors, reward) if check]
     screen.claim(
-        "What cannot be served is refused, and the traffic does not notice",
-        set(traffic.per_version(tour.answers)) == {1, 2} and {a.revision for a in tour.answers} == {tour.revision},
-        f"{len(tour.answers):,} answers, still under revision {tour.revision}",
+        "Version 2 was promoted, through every step, and no person said a word",
+        found["phase"] in ("window", "promoted") and found["actor"] == "serin" and show.weights[:2] == [10, 50],
+        f"{' % → '.join(f'{weight:g}' for weight in show.weights)} % in {seconds:.0f} s",
+    )
+    screen.claim(
+        "Not because nothing bad was seen: it was shown that errors and labels are within their margins",
+        len(safe) == 2 and min(safe) >= SHOWN,
+        f"errors {errors['safe']['odds']}, labels {reward['safe']['odds']}; 20 : 1 were needed" if safe else "nothing",
+    )
+    versions = tour.crowd.whole_round()
+    screen.claim("All callers are with version 2 now", versions == (2,), f"versions {versions}")
+    screen.claim(
+        "The callers' own count agrees: version 2 is right more often",
+        tally.accuracy(2) > tally.accuracy(1),
+        f"{percent(tally.accuracy(2))} against {percent(tally.accuracy(1))}",
+    )
+    exposed = f"{errors['estimates'][0]['candidate']['requests']:,}" if errors else "?"
+    tour.story.append(("version 2", "promoted", f"{seconds:.0f} s", exposed, percent(tally.accuracy(2))))
+
+
+def abort_a_bad_one(tour: Tour) -> None:
+    """Version 3, worse on purpose. Nothing fails; only labels can tell, and they come late."""
+    screen, crowd = tour.screen, tour.crowd
+    screen.step("Version 3 comes, exported without its scaler: quick, never fails, and is wrong more often")
+    crowd.labels = False
+    show = _apply(tour, 3)
+    screen.say("The labels are late, as labels are:")
+    early = until(tour.rollout, lambda seen: _is_over(seen) or _waited(seen), show, ROLLOUT_SECONDS)
+    errors = check_of(early, "errors")
+    screen.claim(
+        "Without labels nothing is wrong with it, and yet it does not go on: silence promotes nobody",
+        not _is_over(early) and early["step_number"] == 1 and errors.get("harm", {}).get("log_e", 1.0) < HARMFUL,
+        f"{early['phase']} at 10 %; errors {_counted(errors)}",
+    )
+    screen.say("Now the labels come back:")
+    crowd.labels, told_at = True, time.monotonic()
+    found = until(tour.rollout, lambda seen: seen["phase"] in ("aborted", "window", "promoted"), show, ROLLOUT_SECONDS)
+    after, reward = time.monotonic() - told_at, check_of(found, "reward")
+    screen.console.print()
+    screen.show(evidence_table("", found))
+    harm = reward["harm"]["odds"] if reward else "nothing"
+    screen.claim(
+        "The labels alone took it back: no error, no slowness, no person",
+        found["phase"] == "aborted" and "reward" in found["reason"] and found["actor"] == "serin",
+        f"evidence of harm {harm}, {after:.0f} s after the first label; wrong {_counted(reward)}",
+    )
+    versions = crowd.whole_round()
+    screen.claim("From then on nobody is answered by version 3", versions == (2,), f"versions {versions}")
+    exposed = f"{reward['estimates'][0]['candidate']['requests']:,}" if reward else "?"
+    told = (f"{show.seconds:.0f} s", exposed, percent(crowd.tally.accuracy(3)))
+    tour.story.append(("version 3", "aborted by labels" if found["phase"] == "aborted" else found["phase"], *told))
+
+
+def prove_it(tour: Tour) -> None:
+    """The decision again from its log, a token a second time, and the counts."""
+    screen, crowd = tour.screen, tour.crowd
+    screen.step("Can that be believed?")
+    tour.command("rollout", "replay", MODEL)
+    screen.claim(
+        "Every verdict comes out again from the logged blocks, to the last digit", True, "serin rollout replay"
+    )
+    crowd.stop()
+    crowd.check()
+    before, page = crowd.tally.labels, Scrape.of(tour.server.http)
+    again = tour.command("feedback", MODEL, "--assignment", crowd.last_token, "--label", "0",
+                         shown=f"serin feedback {MODEL} --assignment … --label 0")  # fmt: skip
+    counted = int(Scrape.of(tour.server.http).total("serin_feedback_total", model=MODEL))
+    screen.claim("A label that is sent twice counts once", counted == before, again.strip().splitlines()[0])
+    told = page.by("version", "serin_requests_total", model=MODEL, outcome="ok")
+    screen.claim(
+        "/metrics has every label, and every answer by the version that gave it",
+        counted == before and {int(version): int(n) for version, n in told.items() if n} == dict(crowd.tally.answers),
+        f"{before:,} labels, {crowd.tally.answers.total():,} answers",
+    )
+    screen.claim(
+        "No request failed, through two rollouts and six changes of weights",
+        crowd.tally.failed == 0,
+        crowd.tally.refusal or f"{crowd.tally.answers.total():,} answers",
     )
 
 
-def compare(tour: Tour) -> None:
-    """Is version 2 better? The labels of the held-out rows know, and /metrics shows what was predicted."""
-    screen, answers = tour.screen, tour.answers
-    screen.step("Is version 2 better?")
-    one, two = (traffic.accuracy(answers, version) for version in (1, 2))
-    show_versions(tour)
-    screen.claim(
-        "On rows that nobody trained on, version 2 is right more often",
-        two > one,
-        f"{percent(two)} against {percent(one)}",
-    )
-    claim_predictions(tour)
+def told_labels(tour: Tour) -> str:
+    """How many, or why not."""
+    return tour.crowd.tally.labels_refused or f"{tour.crowd.tally.labels:,} counted"
 
 
-def grow(tour: Tour) -> None:
-    """10, 25, 50 %: who was with version 2 stays there."""
-    screen = tour.screen
-    screen.step("It grows: 25 %, then 50 %")
-    seen = [traffic.placed(tour.answers, 2)]
-    for weight in (25, 50):
-        tour.route({1: 100 - weight, 2: weight}, f"version 2 looks well at {len(seen[-1]):,} users")
-        tour.send()
-        seen.append(traffic.placed(tour.answers, 2))
-    screen.say(f"The first {FEW} users, and who answers them (█ version 2):")
-    shown = [
-        (f"{share} %", "".join("█" if key in group else "·" for key in tour.keys[:FEW]), f"{len(group):,}")
-        for share, group in zip((10, 25, 50), seen, strict=True)
-    ]
-    screen.table(["weight", f"users 1 to {FEW}", "users of version 2"], shown)
-    left = sum(len(before - after) for before, after in pairwise(seen))
-    screen.claim(
-        "Nobody who was with version 2 was sent back to version 1",
-        left == 0,
-        f"{' ⊂ '.join(f'{len(group):,}' for group in seen)} users",
-    )
-    claim_shares(tour, "At 50 % the shares are right again")
+def _apply(tour: Tour, to: int) -> Show:
+    document = DOCUMENT.format(to=to)
+    file = tour.folder / f"version-{to}.yaml"
+    file.write_text(document)
+    if to == 2:
+        for line in document.splitlines():
+            tour.screen.console.print(f"      [dim]{line}[/]", highlight=False)
+        tour.screen.console.print()
+    tour.command("apply", "-f", str(file), shown=f"serin apply -f {file.name}", lines=1)
+    return Show(tour.screen)
 
 
-def let_a_bad_one_in(tour: Tour) -> None:
-    """Version 3, worse on purpose, gets 20 %. Nothing fails, and yet /metrics shows it."""
-    screen = tour.screen
-    screen.step("Version 3 comes along, exported without its scaler: no error anywhere")
-    before = {answer.key: answer.version for answer in tour.answers}
-    tour.route({1: 40, 2: 40, 3: 20}, "somebody likes version 3")
-    tour.send()
-    moved = [answer.version for answer in tour.answers if answer.version != before[answer.key]]
-    show_classes(tour)
-    show_versions(tour)
-    classes = {version: predicted(tour.grown, version) for version in (1, 2, 3)}
-    two, three = (standout(classes[1], classes[version]) for version in (2, 3))
-    screen.claim(
-        "Without a single label, the predictions of version 3 stand out",
-        abs(three.errors) > SIGMAS > abs(two.errors),
-        f"digit {three.name}: {three.errors:+.1f} standard errors from version 1; version 2: {two.errors:+.1f} at most",
-    )
-    right = {version: traffic.accuracy(tour.answers, version) for version in (1, 2, 3)}
-    worst = min((1, 2, 3), key=lambda version: right[version])
-    screen.claim(
-        "The labels agree: version 3 is the worst",
-        worst == 3,
-        f"{percent(right[3])} right; {favourite_mistake(tour.answers, 3)}",
-    )
-    screen.claim(
-        "Users only moved to the version that is new",
-        set(moved) == {3},
-        f"{len(moved):,} of {len(tour.keys):,} users moved",
-    )
+def _is_over(found: Mapping[str, Any]) -> bool:
+    return found["phase"] in ("window", "promoted", "aborting", "aborted")
 
 
-def roll_back(tour: Tour) -> None:
-    """All to version 1: when the command returns, it is so."""
-    screen = tour.screen
-    screen.step("Back to version 1")
-    tour.route({1: 100}, "version 3 mistakes its digits")
-    tour.send()
-    others = len(tour.answers) - traffic.per_version(tour.answers)[1]
-    screen.claim(
-        "Weight 0 is exactly nothing, from the first request after the command",
-        others == 0 and tour.outdated == 0,
-        f"{others} of {len(tour.answers):,} to other versions",
-    )
-    tour.command("events", "--model", MODEL)
+def _waited(found: Mapping[str, Any]) -> bool:
+    """Whether it has had requests enough to look well, for a while."""
+    errors = check_of(found, "errors")
+    ready = bool(errors) and errors["requests"]["candidate"] >= 50
+    return ready and float((found.get("step") or {}).get("spent_seconds", 0.0)) >= UNSEEN_SECONDS
 
 
-def look_back(tour: Tour) -> None:
-    """What the whole tour came to."""
-    screen, page = tour.screen, Scrape.of(tour.server.http)
-    screen.step("What /metrics has counted, over all workers")
-    outcomes = page.by("outcome", "serin_requests_total", model=MODEL)
-    requests = page.by("version", "serin_requests_total", model=MODEL)
-    rows = [(version, f"{count:,.0f}", f"{mean_micros(page, version):.0f} µs") for version, count in requests.items()]
-    screen.table(["version", "requests", "mean time"], sorted(rows))
-    failed = sum(count for outcome, count in outcomes.items() if outcome != "ok")
-    screen.claim(
-        "No request failed",
-        failed == 0 and 0 not in tour.everything,
-        tour.refusal or f"{sum(outcomes.values()):,.0f} requests",
-    )
-    told = {int(version): int(count) for version, count in requests.items()}
-    screen.claim(
-        "/metrics and the answers' headers agree to the last request",
-        told == dict(tour.everything),
-        f"{sum(told.values()):,} and {tour.everything.total():,}",
-    )
+def _counted(check: Any) -> str:
+    estimates = check.get("estimates") if check else None
+    if not estimates:
+        return "not counted"
+    ours, theirs = estimates[0]["candidate"], estimates[0]["stable"]
+    return f"{ours['marked']:,} of {ours['requests']:,} against {theirs['marked']:,} of {theirs['requests']:,}"
 
 
-STEPS = (ask_one, start_canary, compare, ask_too_much, grow, let_a_bad_one_in, roll_back, look_back)
+STEPS = (ask_one, open_the_doors, promote_a_good_one, abort_a_bad_one, prove_it)

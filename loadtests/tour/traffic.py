@@ -1,8 +1,7 @@
-"""Real rows for the tour: held-out digits, each sent by a user of its own, and what came back."""
+"""Real rows for the tour: held-out digits, and what came back."""
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one user was told. `version` 0: no answer, or one without the headers that say who gave it."""
+    """What one caller was told. `version` 0: no answer, or one without the headers that say who gave it."""
 
     key: str
     status: int
@@ -45,37 +44,17 @@ def held_out(file: Path) -> HeldOut:
     return HeldOut(Input(name, np.asarray(rows, np.float32)), tuple(told["truth"]["label"]))
 
 
-def users(count: int) -> list[str]:
-    """Routing keys; the same in every run, so that every run tells the same story."""
-    return [f"user-{number:04}" for number in range(1, count + 1)]
-
-
 def send(server: Server, model: str, rows: HeldOut, keys: Sequence[str]) -> list[Answer]:
-    """The n-th user sends the n-th row, and so on around; answers in the order of the users. Raises TimeoutError."""
+    """The n-th caller sends the n-th row, and so on around; answers in the same order. Raises TimeoutError."""
     requests = build(Target(model), rows.given, keys=keys)
     host, port = server.address
     replies = client.run(client.exchange(host, port, requests, connections=CONNECTIONS, seconds=SEND_SECONDS))
     truths = (rows.truth[number % len(rows.truth)] for number in range(len(keys)))
-    return [_answer(key, reply, truth) for key, reply, truth in zip(keys, replies, truths, strict=True)]
+    return [answer_of(key, reply, truth) for key, reply, truth in zip(keys, replies, truths, strict=True)]
 
 
-def accuracy(answers: Iterable[Answer], version: int) -> float:
-    """The share of right answers among those of one version; 0 without any."""
-    right = [answer.label == answer.truth for answer in answers if answer.version == version]
-    return sum(right) / len(right) if right else 0.0
-
-
-def per_version(answers: Iterable[Answer]) -> Counter[int]:
-    """How many answers each version gave."""
-    return Counter(answer.version for answer in answers)
-
-
-def placed(answers: Iterable[Answer], version: int) -> set[str]:
-    """The users whom one version answered."""
-    return {answer.key for answer in answers if answer.version == version}
-
-
-def _answer(key: str, reply: Reply, truth: int) -> Answer:
+def answer_of(key: str, reply: Reply, truth: int) -> Answer:
+    """What a reply says; `truth`: the digit that it was."""
     if reply.status != 200:
         refusal = reply.body[:200].decode(errors="replace") or "no answer"
         return Answer(key, reply.status, 0, 0, -1, truth, refusal)

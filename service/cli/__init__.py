@@ -16,6 +16,7 @@ from service.cli.models import models
 from service.cli.rollouts import apply, rollout
 from service.cli.routes import route
 from service.cli.serve import serve, show_settings
+from service.cli.simulate import simulate
 from service.cli.status import status
 from service.cli.tune import tune
 
@@ -39,6 +40,7 @@ def cli() -> None:
     Take it into service:       serin rollout start digits --to 2
     Give it 10 % by hand:       serin route set digits 1=90 2=10
     Follow what happens:        serin events --follow
+    Try a policy before use:    serin simulate --spec rollout.yaml
 
     Commands talk to the admin API of a running gateway, http://127.0.0.1:8002 unless told otherwise.
     All of them know --json. Exit codes: 0 done, 1 refused by the gateway, 2 wrong usage, wrong setting, or no answer;
@@ -46,7 +48,11 @@ def cli() -> None:
     """
 
 
-for command in (serve, models, route, rollout, apply, assign, drift, events, feedback, status, tune, show_settings):
+WORDS = (
+    serve, models, route, rollout, apply, simulate, assign, drift, events, feedback, status, tune, show_settings,
+)  # fmt: skip
+
+for command in WORDS:
     cli.add_command(command)
 
 

@@ -1,8 +1,6 @@
-"""/metrics, summed and compared."""
+"""/metrics, summed."""
 
-import pytest
-
-from loadtests.tour.scrape import Scrape, Standout, standout
+from loadtests.tour.scrape import Scrape
 
 PAGE = """# TYPE serin_predictions_total counter
 serin_predictions_total{model="digits",version="1",variant="1",output="label",class="0"} 30
@@ -24,18 +22,3 @@ def test_growth_counts_series_that_are_new_from_zero() -> None:
     old = Scrape.parse("\n".join(PAGE.splitlines()[:2]) + "\n")
     grown = Scrape.parse(PAGE).since(old)
     assert grown.by("version", "serin_predictions_total") == {"1": 70, "2": 7}
-
-
-def test_the_class_that_differs_most_stands_out_by_its_standard_errors() -> None:
-    found = standout({"0": 500, "1": 500}, {"0": 400, "1": 600})
-    assert found.name in ("0", "1")
-    assert abs(found.errors) == pytest.approx(4.495, abs=0.001)
-
-
-def test_the_same_distribution_does_not_stand_out() -> None:
-    assert standout({"0": 50, "1": 50}, {"0": 5, "1": 5}).errors == 0
-
-
-@pytest.mark.parametrize("empty", [{}, {"0": 0.0}])
-def test_nothing_counted_does_not_stand_out(empty: dict[str, float]) -> None:
-    assert standout(empty, {"0": 5}) == Standout("", 0.0)

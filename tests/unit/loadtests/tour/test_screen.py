@@ -5,7 +5,7 @@ from io import StringIO
 import numpy as np
 from rich.console import Console
 
-from loadtests.tour.screen import Screen, bar, percent, picture
+from loadtests.tour.screen import Screen, percent, picture
 
 
 def screen() -> tuple[Screen, StringIO]:
@@ -49,7 +49,5 @@ def test_a_digit_is_drawn_light_where_it_is_paper_and_dark_where_it_is_ink() -> 
     assert lines[1:] == [" " * 16] * 7
 
 
-def test_bars_are_as_long_as_their_share() -> None:
-    assert len(bar(0.2, 0.2)) == 2 * len(bar(0.1, 0.2))
-    assert bar(0.1, 0.0) == ""
+def test_shares_are_told_in_percent() -> None:
     assert percent(0.1234) == "12.3 %"

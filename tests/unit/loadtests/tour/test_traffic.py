@@ -1,40 +1,35 @@
-"""What came back to the users of the demo."""
+"""What came back to the callers of the demo."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 
+from loadtests.client import Reply
 from loadtests.processes import ROOT
-from loadtests.tour.traffic import Answer, accuracy, held_out, per_version, placed, users
-from loadtests.tour.views import favourite_mistake
+from loadtests.tour.crowd import Tally
+from loadtests.tour.traffic import Answer, answer_of, held_out
 
-ANSWERS = [
-    Answer("a", 200, 1, 5, label=3, truth=3),
-    Answer("b", 200, 1, 5, label=4, truth=3),
-    Answer("c", 200, 2, 5, label=3, truth=3),
-    Answer("d", 503, 0, 0, label=-1, truth=3),
-]
+BODY = json.dumps({"outputs": [{"name": "label", "data": ["3"]}]}).encode()
+
+
+def test_an_answer_says_who_gave_it_and_what_it_is() -> None:
+    found = answer_of(
+        "me", Reply(200, b"HTTP/1.1 200 OK\r\nServin: 1\r\nSerin-Version: 2\r\nserin-revision: 7", BODY), 4
+    )
+    assert found == Answer("me", 200, 2, 7, label=3, truth=4)
+
+
+def test_a_refusal_keeps_its_words() -> None:
+    assert answer_of("me", Reply(503, b"HTTP/1.1 503 No", b"draining"), 4).refusal == "draining"
+    assert answer_of("me", Reply(0, b"", b""), 4).refusal == "no answer"
 
 
 def test_accuracy_is_of_one_version_only() -> None:
-    assert accuracy(ANSWERS, 1) == 0.5
-    assert accuracy(ANSWERS, 2) == 1.0
-    assert accuracy(ANSWERS, 3) == 0.0
-
-
-def test_users_are_counted_and_found_by_the_version_that_answered() -> None:
-    assert per_version(ANSWERS) == {1: 2, 2: 1, 0: 1}
-    assert placed(ANSWERS, 1) == {"a", "b"}
-
-
-def test_the_most_frequent_mistake_is_told() -> None:
-    assert favourite_mistake(ANSWERS, 1) == "1 times it read 3 as 4"
-    assert favourite_mistake(ANSWERS, 2) == "no mistake"
-
-
-def test_users_have_keys_that_differ() -> None:
-    assert len(set(users(5000))) == 5000
+    tally = Tally()
+    tally.answers.update({1: 4, 2: 2})
+    tally.right.update({1: 3})
+    assert [tally.accuracy(version) for version in (1, 2, 3)] == [0.75, 0.0, 0.0]
 
 
 def test_held_out_rows_and_truths_belong_together(tmp_path: Path) -> None:
