@@ -228,8 +228,9 @@ class Lane(Connection):
         return ride is None or ride.response_complete
 
     def send_400_response(self, msg: str) -> None:
-        if not self._is_free() and isinstance(self.cycle, Ride):
-            self._nonsense = msg  # what was asked before is answered before
+        ride = self.cycle
+        if not self._is_free() and isinstance(ride, Ride) and not ride.more_body:
+            self._nonsense = msg  # what was asked before is answered before; a body that is nonsense itself is not
         else:
             super().send_400_response(msg)
 
