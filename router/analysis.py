@@ -243,8 +243,8 @@ def _kind(
             return VerdictKind.ERROR, f"{source}: {text}"
     if check.exempt:
         return VerdictKind.PASS, check.exempt
-    if check.suspended:
-        return VerdictKind.INCONCLUSIVE, check.suspended
+    if check.suspended or check.doubtful:
+        return VerdictKind.INCONCLUSIVE, check.suspended or check.doubtful
     if requests[0] == 0 or (requests[1] == 0 and not isinstance(check, LimitCheck)):
         missing = "candidate" if requests[0] == 0 else check.control
         return VerdictKind.NO_DATA, f"nothing was counted of the {missing} in this epoch"

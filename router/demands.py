@@ -5,7 +5,7 @@ that must be shown, and which checks may hold the step, differ.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -63,13 +63,22 @@ UNKNOWN: Final = Shape(*(Watched(problem="nothing has been counted of both versi
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Where a rollout stands. shape: None until both versions were counted; suspended: check -> why it cannot tell at
-    present, such as latency of batches."""
+    """Where a rollout stands. shape: None until both versions were counted; together: whether many requests of a
+    version run with others."""
 
     steps: tuple[Step, ...]
     index: int
     shape: Shape | None = None
-    suspended: Mapping[str, str] = field(default_factory=dict)
+    together: bool = False
+
+
+EVEN: Final = (333_000, 667_000)
+"""Between these weights candidate and stable have alike shares: neither has twice as much as the other."""
+
+TOGETHER: Final = (
+    "many requests run together, and how long those take depends on the share of the traffic; add a step of 50, or say "
+    "`latency: {required: false}`, or `max_batch_rows = 1` in model.toml"
+)
 
 
 def is_randomised(steps: Sequence[Step], index: int) -> bool:
@@ -95,14 +104,14 @@ def applies(policy: Policy | None, steps: Sequence[Step], index: int) -> bool:
 
 def checks_at(policy: Policy, stand: Stand) -> tuple[SequentialCheck, ...]:
     """Every check of the policy, as it stands at this step; where labels judge, also whether they come for both."""
-    return _checks_at(policy, stand.steps, stand.index, stand.shape, tuple(sorted(stand.suspended.items())))
+    return _checks_at(policy, stand.steps, stand.index, stand.shape, stand.together)
 
 
 @lru_cache(maxsize=256)  # the same at each look, and each look would make some twenty values
 def _checks_at(
-    policy: Policy, steps: tuple[Step, ...], index: int, shape: Shape | None, suspended: tuple[tuple[str, str], ...]
+    policy: Policy, steps: tuple[Step, ...], index: int, shape: Shape | None, together: bool
 ) -> tuple[SequentialCheck, ...]:
-    stand = Stand(steps, index, shape, dict(suspended))
+    stand = Stand(steps, index, shape, together)
     judged = tuple(_check(policy, rule, stand) for rule in policy.rules)
     reward = next((rule for rule in policy.rules if rule.metric is Metric.REWARD), None)
     return judged if reward is None else (*judged, *_arrivals(reward))
@@ -162,11 +171,31 @@ def _check(policy: Policy, rule: Rule, stand: Stand) -> SequentialCheck:
     safe = margin_at(rule, steps, index)
     later = tuple(margin for margin in dict.fromkeys(margins) if margin is not None)
     required = rule.required and safe is not None
-    named = str(rule.metric)
-    suspended = check.suspended or stand.suspended.get(named, "")
-    check = replace(check, safe=safe, later=later, required=required, suspended=suspended)
+    check = replace(check, safe=safe, later=later, required=required)
     exempt = _exempt(policy, rule, stand)
-    return replace(check, required=False, exempt=exempt) if exempt else check
+    if exempt:
+        return replace(check, required=False, exempt=exempt)
+    return _of_batches(policy, check, stand) if stand.together and rule.metric is Metric.LATENCY else check
+
+
+def _of_batches(policy: Policy, check: SequentialCheck, stand: Stand) -> SequentialCheck:
+    """How long a batch takes depends on how many come, so on the share of the traffic. Between shares that are alike it
+    can be compared. With a small share the candidate has it easier: that it is slower all the same counts, that it is
+    not shows nothing. With a large one nothing can be told."""
+    steps, index = stand.steps, stand.index
+    if _is_even(steps, index):
+        return check
+    if weight_at(steps, index) > EVEN[1]:
+        return replace(check, suspended=TOGETHER)
+    fair = [at for at in range(index + 1, len(steps)) if applies(policy, steps, at) and _is_even(steps, at)]
+    if fair:
+        asked = f"it is asked in step {fair[0] + 1}, where shares are alike: many requests run together"
+        return replace(check, safe=None, later=(), required=False, exempt=asked)
+    return replace(check, safe=None, later=(), doubtful=TOGETHER)
+
+
+def _is_even(steps: Sequence[Step], index: int) -> bool:
+    return EVEN[0] <= weight_at(steps, index) <= EVEN[1]
 
 
 def _exempt(policy: Policy, rule: Rule, stand: Stand) -> str:

@@ -103,14 +103,9 @@ def lost(why: str) -> Verdict:
     return Verdict(VerdictKind.FAIL, EVIDENCE, f"{LOST}: {why}")
 
 
-def stand_of(trial_steps: tuple[Step, ...], index: int, shape: Shape | None, batched: bool) -> Stand:
-    """Where a rollout stands, with the checks that cannot tell."""
-    why = (
-        "many requests run together, and how long those take depends on how many come; to go on without it say "
-        "`latency: {required: false}`, to compare it `max_batch_rows = 1` in model.toml"
-    )
-    suspended = {str(Metric.LATENCY): why} if batched else {}
-    return Stand(trial_steps, index, shape, suspended)
+def stand_of(steps: tuple[Step, ...], index: int, shape: Shape | None, together: bool) -> Stand:
+    """Where a rollout stands."""
+    return Stand(steps, index, shape, together)
 
 
 # The log

@@ -40,7 +40,8 @@ class SequentialCheck:
     that this step needs; later: margins of other steps, for which evidence is gathered already; required: whether
     `safe` must be shown before the next step; min_requests: candidate requests in this epoch before it may pass;
     control: "stable" or "baseline"; suspended: why it cannot tell (it is `inconclusive` then, and bets nothing);
-    exempt: why nothing is asked of it at this step (it bets, and harm still counts, but it holds nothing up).
+    exempt: why nothing is asked of it at this step (it bets, and harm still counts, but it holds nothing up);
+    doubtful: why it cannot show safety at present (it is `inconclusive` then, but harm still counts).
     Weights and actions stay as they are through a rollout; switching a check to REPORT is the one change that keeps
     every guarantee. Raises InvalidArgument for values that cannot be."""
 
@@ -54,11 +55,13 @@ class SequentialCheck:
     control: str = "stable"
     suspended: str = ""
     exempt: str = ""
+    doubtful: str = ""
 
     def __post_init__(self) -> None:
         _require(0.0 < self.weight < math.inf, f"{self.name}: a weight is above 0, not {self.weight}")
         _require(self.control in ("stable", "baseline"), f"{self.name}: the control is stable or baseline")
-        _require(self.safe is not None or not self.required, f"{self.name}: required, but `safe` does not say of what")
+        shows = self.safe is not None or self.doubtful != ""
+        _require(shows or not self.required, f"{self.name}: required, but `safe` does not say of what")
         _require(not (self.required and self.exempt), f"{self.name}: required and exempt exclude each other")
 
     @property

@@ -26,8 +26,8 @@ def rule(of: RolloutSpec, name: str) -> Rule:
     return next(rule for rule in policy(of).rules if rule.metric == name)
 
 
-def checks(of: RolloutSpec, index: int, **suspended: str) -> dict[str, SequentialCheck]:
-    return {check.name: check for check in checks_at(policy(of), Stand(of.steps, index, SHAPE, suspended))}
+def checks(of: RolloutSpec, index: int, together: bool = False) -> dict[str, SequentialCheck]:
+    return {check.name: check for check in checks_at(policy(of), Stand(of.steps, index, SHAPE, together))}
 
 
 STEPS = {"steps": [{"shadow": 100}, {"weight": 5}, {"weight": 25}, {"weight": 50}, {"weight": 100}, {"pause": "1m"}]}
@@ -101,8 +101,19 @@ def test_how_many_classes_there_are_is_found_when_both_versions_were_counted() -
     assert unknown.suspended == "nothing has been counted of both versions yet"
 
 
-def test_latency_of_batches_cannot_tell() -> None:
-    assert checks(spec(), 0, latency="batched")["latency"].suspended == "batched"
+def test_latency_of_batches_is_asked_where_shares_are_alike_and_harm_counts_before() -> None:
+    of = spec(steps=[{"weight": 5}, {"weight": 50}, {"weight": 90}])
+    small, even, large = (checks(of, index, together=True)["latency"] for index in range(3))
+    assert (small.margins, small.required, small.suspended) == ((), False, "")
+    assert small.exempt.startswith("it is asked in step 2, where shares are alike")
+    assert even == checks(of, 1)["latency"]
+    assert large.suspended.startswith("many requests run together")
+
+
+def test_without_a_step_of_alike_shares_latency_of_batches_holds_and_says_what_to_do() -> None:
+    latency = checks(spec(steps=[{"weight": 5}, {"weight": 20}]), 0, together=True)["latency"]
+    assert (latency.margins, latency.required, latency.exempt, latency.suspended) == ((), True, "", "")
+    assert "add a step of 50" in latency.doubtful
 
 
 def test_the_watch_holds_the_promoted_version_to_shares_of_failed_and_of_slow_requests() -> None:

@@ -31,6 +31,7 @@ def spec(**analysis: Any) -> RolloutSpec:
 
 
 SPEC = spec(metrics={"class_share": False, "score": False})
+TENTH = parse_spec({"model": "digits", "to": 2, "steps": [{"weight": 10}], "analysis": {}})
 MEDIAN = spec(metrics={"class_share": False, "score": False, "latency": {"quantiles": [0.5]}})
 
 
@@ -178,9 +179,9 @@ def test_evidence_of_another_version_or_that_is_broken_counts_as_lost(content: d
 
 
 def test_batches_make_latency_inconclusive_and_hold_the_step() -> None:
-    stand = stand_of(SPEC.steps, 0, None, True)
+    stand = stand_of(TENTH.steps, 0, None, True)
     blocks = [Block("m", "r", 4, "s", 1, Arm(done=500, latency=(500,) + (0,) * 157), Arm(done=500))]
-    _, verdict = judged(policy_of(SPEC), stand, Evidence().wealth, blocks, 4)
+    _, verdict = judged(policy_of(TENTH), stand, Evidence().wealth, blocks, 4)
     latency = next(check for check in verdict.checks if check.name == "latency")
     assert latency.kind is VerdictKind.INCONCLUSIVE
     assert latency.reason.startswith("many requests run together")
