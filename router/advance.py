@@ -8,9 +8,9 @@ from router.assessor import Assessment, Contract, ContractKind
 from router.clock import Now
 from router.history import Who
 from router.moves import Advance, make, serin
-from router.phases import AT_A_STEP, ENDED, UNCONFIRMED, IllegalTransition, Move, Phase, after
+from router.phases import AT_A_STEP, ENDED, UNCONFIRMED, IllegalTransition, Move, Phase, after, illegal
 from router.plan import AllowedContract
-from router.rollout import Approval, Rollout, Seen, clock_at, lacks, span
+from router.rollout import Approval, Rollout, Seen, asked, clock_at, lacks, possible, span
 from router.routes import Variant
 from router.strategies import End
 from router.verdict import VerdictKind
@@ -216,19 +216,30 @@ def _(given: Command, rollout: Rollout, now: Now) -> Advance:
     if given.move is Move.PROMOTE:
         return _promote(rollout, Move.PROMOTE, given, now)
     if given.move is Move.APPROVE:
-        if rollout.result is not None:
-            raise IllegalTransition("a decision is asked for, not an approval: `promote` a candidate or `abort`")
-        approval = Approval(rollout.step, given.who.actor, given.who.reason, now.wall)
-        approved = replace(rollout, approvals=(*rollout.approvals, approval))
-        return make(approved, Move.APPROVE, given.who, now)
+        return _approve(rollout, given, now)
     if given.move is Move.RETRY:
         raise IllegalTransition("a retry starts a rollout of its own")
     return make(rollout, given.move, given.who, now)
 
 
+def _approve(rollout: Rollout, given: Command, now: Now) -> Advance:
+    """Where checks ask for a person, what they show is accepted; the step itself is approved where nothing is asked."""
+    names, who = asked(rollout), given.who
+    if not names and rollout.result is not None:
+        raise IllegalTransition("a decision is asked for, not an approval: `promote` a candidate or `abort`")
+    approval = Approval(rollout.step, who.actor, who.reason, now.wall, names)
+    approved = replace(rollout, approvals=(*rollout.approvals, approval))
+    if names:
+        approved = replace(approved, seen=replace(rollout.seen, verdicts=()))  # to be looked at anew
+        who = replace(who, reason=": ".join(filter(None, (f"accepts {', '.join(names)}", who.reason))))
+    return make(approved, Move.APPROVE, who, now)
+
+
 def _require_possible(rollout: Rollout, move: Move, now: Now) -> None:
     try:
         after(rollout.phase, move)
+        if move in (Move.APPROVE, Move.REJECT) and rollout.result is None and move not in possible(rollout):
+            raise illegal(rollout.phase, move, possible(rollout))
     except IllegalTransition as error:
         step = rollout.current
         waits = move is Move.APPROVE and rollout.phase in AT_A_STEP and step is not None and step.wait.approval

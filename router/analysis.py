@@ -128,7 +128,13 @@ class SequentialVerdict:
             "hold_log_e": self.hold_log_e,
             "assignment_log_e": self.assignment_log_e,
         }
-        return Verdict(self.kind, self.check, self.reason, numbers)
+        return Verdict(self.kind, self.check, self.reason, numbers, self.asks)
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The checks whose harm holds, where nothing else comes first: a person may accept what they show."""
+        shifted = tuple(check.name for check in self.checks if check.kind is VerdictKind.FAIL)
+        return shifted if self.decision is Decision.HOLD and self.check in shifted else ()
 
 
 def assess(

@@ -41,7 +41,7 @@ class Question:
     """What is asked in one tick of one step. `seconds`: how long the step has run. `memory`: what the last answer left,
     recorded in the same transaction as the phase; it lasts through all steps of the rollout, JSON values only.
     `policy`: how evidence judges the rollout; `steps`: all of them; `now`: seconds of a clock that does not go back;
-    `window_seconds`: how long what was promoted is watched."""
+    `window_seconds`: how long what was promoted is watched; `accepted`: checks whose harm a person has accepted."""
 
     rollout: str
     model: str
@@ -56,6 +56,7 @@ class Question:
     steps: tuple[Step, ...] = ()
     now: float = 0.0
     window_seconds: float = 0.0
+    accepted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,15 @@ def trial_of(question: Question) -> Trial | None:
     subject = Subject(question.model, (candidate.name, candidate.version), (stable.name, stable.version))
     weights = (candidate.weight_ppm, stable.weight_ppm)
     return Trial(
-        question.rollout, question.policy, question.steps, question.step, subject, route.epoch, weights, question.now
+        question.rollout,
+        question.policy,
+        question.steps,
+        question.step,
+        subject,
+        route.epoch,
+        weights,
+        question.now,
+        question.accepted,
     )
 
 

@@ -64,12 +64,13 @@ UNKNOWN: Final = Shape(*(Watched(problem="nothing has been counted of both versi
 @dataclass(frozen=True, slots=True)
 class Stand:
     """Where a rollout stands. shape: None until both versions were counted; together: whether many requests of a
-    version run with others."""
+    version run with others; accepted: checks that hold no more, since a person has accepted what they show."""
 
     steps: tuple[Step, ...]
     index: int
     shape: Shape | None = None
     together: bool = False
+    accepted: tuple[str, ...] = ()
 
 
 EVEN: Final = (333_000, 667_000)
@@ -104,7 +105,13 @@ def applies(policy: Policy | None, steps: Sequence[Step], index: int) -> bool:
 
 def checks_at(policy: Policy, stand: Stand) -> tuple[SequentialCheck, ...]:
     """Every check of the policy, as it stands at this step; where labels judge, also whether they come for both."""
-    return _checks_at(policy, stand.steps, stand.index, stand.shape, stand.together)
+    found = _checks_at(policy, stand.steps, stand.index, stand.shape, stand.together)
+    return tuple(_accepted(check) if check.name in stand.accepted else check for check in found)
+
+
+def _accepted(check: SequentialCheck) -> SequentialCheck:
+    """To report only is the one change of a check that keeps every guarantee."""
+    return replace(check, action=Action.REPORT) if check.action is Action.HOLD else check
 
 
 @lru_cache(maxsize=256)  # the same at each look, and each look would make some twenty values

@@ -95,7 +95,7 @@ def verdict_from(finding: SequentialVerdict) -> Verdict:
     said = finding.as_verdict()
     reason = f"{said.check}: {said.reason}" if said.check else said.reason
     numbers = {name: round(value, 6) if isinstance(value, float) else value for name, value in said.numbers.items()}
-    return Verdict(said.kind, EVIDENCE, reason, numbers)
+    return Verdict(said.kind, EVIDENCE, reason, numbers, said.asks)
 
 
 def lost(why: str) -> Verdict:
@@ -103,9 +103,11 @@ def lost(why: str) -> Verdict:
     return Verdict(VerdictKind.FAIL, EVIDENCE, f"{LOST}: {why}")
 
 
-def stand_of(steps: tuple[Step, ...], index: int, shape: Shape | None, together: bool) -> Stand:
+def stand_of(
+    steps: tuple[Step, ...], index: int, shape: Shape | None, together: bool, accepted: Iterable[str] = ()
+) -> Stand:
     """Where a rollout stands."""
-    return Stand(steps, index, shape, together)
+    return Stand(steps, index, shape, together, tuple(accepted))
 
 
 # The log

@@ -20,7 +20,11 @@ TOO_RARE: Final = 10_000_000
 
 
 def evidence_document(
-    policy: Policy | None, steps: tuple[Step, ...], index: int, memory: Mapping[str, Any]
+    policy: Policy | None,
+    steps: tuple[Step, ...],
+    index: int,
+    memory: Mapping[str, Any],
+    accepted: tuple[str, ...] = (),
 ) -> Document | None:
     """What a rollout's memory says at step `index`; None where no evidence is gathered or none was yet."""
     recorded = memory.get(EVIDENCE)
@@ -30,7 +34,7 @@ def evidence_document(
         evidence = Evidence.from_json(recorded)
     except InvalidArgument as error:
         return {"lost": error.message}
-    stand = stand_of(steps, max(0, index), evidence.shape, evidence.cursor.together)
+    stand = stand_of(steps, max(0, index), evidence.shape, evidence.cursor.together, accepted)
     running = max((mark.epoch for mark in evidence.cursor.marks if mark.closed is None), default=None)
     epoch = evidence.wealth.epoch if running is None else running
     _, verdict = judged(policy, stand, evidence.wealth, (), epoch)

@@ -9,7 +9,7 @@ from router.clock import Now
 from router.evidence_views import evidence_document
 from router.history import Event, Who
 from router.phases import ENDED, UNCONFIRMED, Move, Phase, after
-from router.rollout import Rollout, Seen, clock_at, told, weights_of
+from router.rollout import Rollout, Seen, accepted, clock_at, told, weights_of
 from router.rollout_routes import route_of
 from router.routes import Route
 from router.strategies import End, label
@@ -78,7 +78,7 @@ def _evidence(before: Rollout) -> dict[str, Any]:
     """What was known when it moved."""
     seen, spec = before.seen, before.spec
     told = {"checks": _verdicts(before), "requests": seen.requests, "mirrored": seen.mirrored}
-    found = evidence_document(spec.analysis, spec.steps, before.step, before.memory)
+    found = evidence_document(spec.analysis, spec.steps, before.step, before.memory, accepted(before))
     return told if found is None else {**told, "analysis": found}
 
 

@@ -1,6 +1,6 @@
 """The phases of a rollout and every move between them, as one table. A move that is not in it is not possible."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -96,6 +96,8 @@ _GOING: Final = {
     Move.NEXT: Phase.PROGRESSING,
     Move.HOLD: Phase.HOLDING,
     Move.ASK: Phase.WAITING_APPROVAL,
+    Move.APPROVE: Phase.PROGRESSING,
+    Move.REJECT: Phase.ABORTING,
 }
 
 TABLE: Final[Mapping[Phase, Mapping[Move, Phase]]] = {
@@ -103,7 +105,7 @@ TABLE: Final[Mapping[Phase, Mapping[Move, Phase]]] = {
     Phase.CHECKING: {**_BEFORE, Move.BEGIN: Phase.PROGRESSING, Move.FINISH: Phase.PROMOTING},
     Phase.PROGRESSING: _GOING,
     Phase.HOLDING: _GOING,
-    Phase.WAITING_APPROVAL: {**_GOING, Move.APPROVE: Phase.PROGRESSING, Move.REJECT: Phase.ABORTING},
+    Phase.WAITING_APPROVAL: _GOING,
     Phase.PAUSED: {**_WALKING, Move.RESUME: Phase.PROGRESSING},
     Phase.PROMOTING: {**_BAD, Move.CONFIRMED: Phase.WINDOW},
     Phase.WINDOW: {
@@ -134,20 +136,28 @@ _HINTS: Final[Mapping[tuple[Phase, Move], str]] = {
         for move in (Move.PAUSE, Move.PROMOTE, Move.PROMOTE_STEP)
     },
     (Phase.PROGRESSING, Move.RESUME): "it is not paused",
-    (Phase.PROGRESSING, Move.APPROVE): "it asks for no approval now",
-    (Phase.PROGRESSING, Move.REJECT): "it asks for no approval now; `abort` ends it",
+    **{(phase, Move.APPROVE): "it asks for no approval now" for phase in (Phase.PROGRESSING, Phase.HOLDING)},
+    **{
+        (phase, Move.REJECT): "it asks for no approval now; `abort` ends it"
+        for phase in (Phase.PROGRESSING, Phase.HOLDING)
+    },
 }
 
 
 def after(phase: Phase, move: Move) -> Phase:
     """The phase after a move. Raises IllegalTransition that says what is possible instead."""
     target = TABLE[phase].get(move)
-    if target is not None:
-        return target
+    if target is None:
+        raise illegal(phase, move, words(phase))
+    return target
+
+
+def illegal(phase: Phase, move: Move, possible: Iterable[Move]) -> IllegalTransition:
+    """What a person is told who asked for a move that is not possible now."""
     hint = _HINTS.get((phase, move))
-    possible = ", ".join(words(phase)) or "nothing"
     why = f": {hint}" if hint else ""
-    raise IllegalTransition(f"cannot {move.replace('_', ' ')} while {phase}{why}. Possible now: {possible}")
+    named = ", ".join(possible) or "nothing"
+    return IllegalTransition(f"cannot {move.replace('_', ' ')} while {phase}{why}. Possible now: {named}")
 
 
 def words(phase: Phase) -> tuple[Move, ...]:

@@ -5,7 +5,7 @@ from router.clock import Now
 from router.demands import applies
 from router.evaluator import EVIDENCE
 from router.phases import Phase
-from router.rollout import Rollout, Seen, clock_at
+from router.rollout import Rollout, Seen, accepted, clock_at
 from router.routes import Route
 from router.verdict import Verdict, VerdictKind
 
@@ -26,6 +26,7 @@ def question_of(rollout: Rollout, route: Route, now: Now) -> Question:
         policy=spec.analysis,
         steps=spec.steps,
         now=now.seconds,
+        accepted=accepted(rollout),
     )
 
 

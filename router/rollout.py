@@ -8,7 +8,7 @@ from router.assessor import Contract
 from router.clock import Clock, Now, at
 from router.demands import applies
 from router.history import Who
-from router.phases import AT_A_STEP, ENDED, OPEN, Phase
+from router.phases import AT_A_STEP, ENDED, OPEN, Move, Phase, words
 from router.plan import RolloutSpec
 from router.routes import Route, Variant
 from router.strategies import Step, StepKind, label, shares_at, weight_at
@@ -26,12 +26,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Who let a step pass."""
+    """Who let a step pass; with `accepted`, who accepted what those checks show, for the rest of the rollout."""
 
     step: int
     actor: str
     reason: str
     at: float
+    accepted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,29 @@ def weights_of(rollout: Rollout, step: int) -> dict[str, int]:
 
 def is_approved(rollout: Rollout) -> bool:
     """Whether the present step was approved."""
-    return any(approval.step == rollout.step for approval in rollout.approvals)
+    return any(approval.step == rollout.step and not approval.accepted for approval in rollout.approvals)
+
+
+def accepted(rollout: Rollout) -> tuple[str, ...]:
+    """The checks that hold no more, since a person has accepted what they show."""
+    return tuple(dict.fromkeys(name for approval in rollout.approvals for name in approval.accepted))
+
+
+def asked(rollout: Rollout) -> tuple[str, ...]:
+    """The checks that hold it now until a person accepts what they show."""
+    return tuple(dict.fromkeys(name for verdict in rollout.seen.verdicts for name in verdict.asks))
+
+
+def possible(rollout: Rollout) -> tuple[Move, ...]:
+    """What a person may ask for now. There is something to approve where an approval is awaited, but no decision, and
+    where checks ask for a person."""
+    waits = rollout.phase is Phase.WAITING_APPROVAL
+    left_out: set[Move] = set()
+    if waits and rollout.result is not None:
+        left_out = {Move.APPROVE, Move.PROMOTE_STEP}
+    elif not waits and not asked(rollout):
+        left_out = {Move.APPROVE, Move.REJECT}
+    return tuple(move for move in words(rollout.phase) if move not in left_out)
 
 
 def requests_seen(rollout: Rollout, seen: Seen) -> int:

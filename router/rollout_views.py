@@ -7,14 +7,17 @@ from router.assessor import noise_floor_of
 from router.clock import Now
 from router.evidence_views import evidence_document
 from router.history import Who
-from router.phases import AT_A_STEP, Move, Phase, words
+from router.phases import AT_A_STEP, Phase
 from router.rollout import (
     Rollout,
+    accepted,
+    asked,
     clock_at,
     is_approved,
     is_judged,
     lacks,
     missing,
+    possible,
     requests_seen,
     verdict_of,
 )
@@ -38,7 +41,9 @@ def rollout_document(rollout: Rollout, route: Route | None, now: Now, obstacle: 
         "variants": _variants(rollout, route),
         "checks": [_check_document(one) for one in rollout.seen.verdicts],
         "verdict": None if verdict is None else str(verdict.kind),
-        "evidence": evidence_document(rollout.spec.analysis, rollout.spec.steps, rollout.step, rollout.memory),
+        "evidence": evidence_document(
+            rollout.spec.analysis, rollout.spec.steps, rollout.step, rollout.memory, accepted(rollout)
+        ),
         "mirrored": rollout.seen.mirrored,
         "noise_floor": _noise_document(rollout),
         "contract": None
@@ -46,7 +51,8 @@ def rollout_document(rollout: Rollout, route: Route | None, now: Now, obstacle: 
         else {"kind": str(rollout.contract.kind), "differences": list(rollout.contract.differences)},
         "deadlines": _deadlines(rollout, now),
         "approvals": [
-            {"step": a.step + 1, "actor": a.actor, "reason": a.reason, "at": _date(a.at)} for a in rollout.approvals
+            {"step": a.step + 1, "actor": a.actor, "reason": a.reason, "at": _date(a.at), "accepted": list(a.accepted)}
+            for a in rollout.approvals
         ],
         "followed": rollout.is_confirmed,
         "route_revision": rollout.route_revision or None,
@@ -78,13 +84,6 @@ def summary_document(rollout: Rollout) -> Document:
     }
 
 
-def possible(rollout: Rollout) -> tuple[Move, ...]:
-    """What a person may ask for now; an approval is none where a decision is asked for."""
-    asked = words(rollout.phase)
-    decides = rollout.result is not None
-    return tuple(move for move in asked if not (decides and move in (Move.APPROVE, Move.PROMOTE_STEP)))
-
-
 def next_words(rollout: Rollout, now: Now) -> str:
     """What happens next, and what it waits for, in one sentence."""
     if rollout.phase in AT_A_STEP:
@@ -112,6 +111,8 @@ def _at_step(rollout: Rollout, now: Now) -> str:
         return f"paused by {rollout.why.actor}; `resume` goes on"
     if rollout.result is not None:
         return "a decision is asked for: `promote` a candidate, or `abort`"
+    if names := asked(rollout):
+        return f"a person must decide: `approve` accepts what {', '.join(names)} shows, `reject` goes back to stable"
     waits, step = list(lacks(rollout, now)), rollout.current
     if step is not None and step.wait.approval and not is_approved(rollout):
         waits.append("an approval")

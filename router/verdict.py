@@ -20,12 +20,14 @@ class VerdictKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`check`: the name of the check that speaks (empty: all together). `numbers` must be JSON values."""
+    """`check`: the name of the check that speaks (empty: all together). `numbers` must be JSON values. `asks`: by name,
+    what only a person can settle before this can pass."""
 
     kind: VerdictKind
     check: str = ""
     reason: str = ""
     numbers: Mapping[str, Number] = field(default_factory=dict)
+    asks: tuple[str, ...] = ()
 
 
 _ORDER = (VerdictKind.FAIL, VerdictKind.ERROR, VerdictKind.NO_DATA, VerdictKind.INCONCLUSIVE)

@@ -22,7 +22,8 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is being judged at this moment. now: seconds of a clock that does not go back."""
+    """What is being judged at this moment. now: seconds of a clock that does not go back; accepted: checks whose harm a
+    person has accepted."""
 
     rollout: str
     policy: Policy
@@ -32,6 +33,7 @@ class Trial:
     epoch: int
     weights: tuple[int, int]
     now: float
+    accepted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +61,7 @@ def weigh_counted(
 ) -> Finding:
     """The same from arms and labels that were read already."""
     ground, batched = _ground(trial), evidence.cursor.together
-    stand = stand_of(trial.steps, trial.index, shape, batched)
+    stand = stand_of(trial.steps, trial.index, shape, batched, trial.accepted)
     cursor, blocks = cut(evidence.cursor, counted, ground, trial.policy)
     index = cursor.index if blocks else cursor.index + 1
     shelves, returned = cut_labels(evidence.shelves, labels, ground, (index, trial.policy))
@@ -81,6 +83,7 @@ def _row(trial: Trial, blocks: Sequence[Block], found: tuple[SequentialVerdict, 
     verdict, batched = found
     told = [json_of(block) for block in blocks]
     row = {"number": after.rows, "step": trial.index, "epoch": trial.epoch, "batched": batched, "blocks": told}
+    row["accepted"] = list(trial.accepted)
     shaped = after.shape is not None
     return {**row, "shaped": shaped, "verdict": told_of(verdict)}
 

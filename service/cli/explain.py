@@ -31,7 +31,7 @@ WORDS: Final[Mapping[str, str]] = {
     "pause": "stops the clock of the step and keeps the weights",
     "resume": "lets it go on",
     "abort": "sends all traffic back to stable at once",
-    "approve": "lets this step pass once all else it waits for is there",
+    "approve": "lets this step pass once all else it waits for is there, or accepts the shift that holds it",
     "reject": "refuses this step and aborts",
     "retry": "begins the same rollout anew",
     "rollback": "returns to the version before at once",
@@ -71,7 +71,11 @@ def _why(found: Document) -> Iterator[str]:
         yield f"What was found so far, for whoever decides: requests {counts or 'none'}."
     for one in found["approvals"]:
         told = f": {one['reason']}" if one["reason"] else ""
-        yield f"Step {one['step']} was approved by {one['actor']}{told}."
+        if one["accepted"]:
+            names = ", ".join(one["accepted"])
+            yield f"What {names} showed was accepted by {one['actor']} at step {one['step']}{told}."
+        else:
+            yield f"Step {one['step']} was approved by {one['actor']}{told}."
 
 
 def _holds(found: Document) -> Iterator[str]:

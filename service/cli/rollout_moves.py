@@ -49,7 +49,7 @@ MOVES: Final[tuple[click.Command, ...]] = (
     _move("pause", "Stop the clock of the step and keep the weights; checks can still abort it."),
     _move("resume", "Let a paused rollout of MODEL go on."),
     _move("abort", "Send all traffic of MODEL back to stable; done in every worker when it returns."),
-    _move("approve", "Let the step that asks for an approval pass."),
+    _move("approve", "Let the step that asks for an approval pass, or accept a shift that holds it."),
     _move("reject", "Refuse the step that asks for an approval, and abort."),
     _move("retry", "Begin the rollout of MODEL that was aborted or rolled back anew."),
     _move("rollback", "Return to the version before, within the rollback window."),

@@ -48,6 +48,7 @@ class World:
         self.good: tuple[float, float] | None = None
         self.labelled = (0.2, 0.2)
         self.labels: dict[int, list[list[list[int]]]] = {}
+        self.accepted: tuple[str, ...] = ()
 
     def tick(self, restart: bool = False) -> Finding:
         epoch = 4 + self.index
@@ -62,7 +63,7 @@ class World:
         policy = self.spec.analysis
         assert policy is not None
         weights, now = (500_000, 500_000), float(self.second)
-        trial = Trial("digits-9", policy, self.spec.steps, self.index, SUBJECT, epoch, weights, now)
+        trial = Trial("digits-9", policy, self.spec.steps, self.index, SUBJECT, epoch, weights, now, self.accepted)
         finding = weigh_counted(trial, self.evidence, counted, None, self._labels(epoch))
         self.evidence = finding.evidence
         self.rows += [] if finding.row is None else [json.loads(json.dumps(finding.row))]
@@ -261,3 +262,17 @@ def test_equal_labels_neither_abort_nor_hold_for_ever() -> None:
     while (found := world.tick()).verdict.decision is not Decision.ADVANCE:
         assert found.verdict.decision is Decision.HOLD
         assert world.second < 100
+
+
+def test_an_accepted_shift_holds_no_more_and_the_log_is_weighed_alike() -> None:
+    world = World(spec(metrics={"latency": False, "score": False, "class_share": False, "reward": {"action": "hold"}}))
+    world.good = (0.5, 0.95)
+    while not (found := world.tick()).verdict.asks:
+        assert world.second < 4000
+    assert found.verdict.asks == ("reward",)
+    world.accepted = ("reward",)
+    for _ in range(40):
+        found = world.tick()
+    assert (found.verdict.asks, found.verdict.kind) == ((), VerdictKind.PASS)
+    again = replay(policy_of(world.spec), world.spec.steps, {"evidence": world.evidence.to_json()}, world.rows)
+    assert (again.differs, again.kind) == ("", "pass")
