@@ -17,7 +17,7 @@ from itertools import islice
 
 import numpy as np
 
-from loadtests.simulated_traffic import EDGES, RATE, World, ramp, reference
+from loadtests.simulated_traffic import EDGES, RATE, Batches, World, ramp, reference
 from router.analysis import ASSIGNMENT, Decision, Wealth, assess
 from router.detector import Detector, detect
 from router.evidence import Arm, Block
@@ -78,7 +78,7 @@ class Row:
     """One line of a table. `ends`: what the run waits for; seconds: how long at most; runs: at most."""
 
     name: str
-    world: World
+    world: World | Batches
     checks: tuple[SequentialCheck, ...] = field(default_factory=full_policy)
     ends: Decision | str = Decision.ABORT
     seconds: int = HOUR
@@ -155,12 +155,15 @@ def false_alarms() -> list[Row]:
     tide: Path = lambda second: 1.0 + 0.8 * math.sin(second / 300.0)  # noqa: E731
     load: Path = lambda second: 1.0 + 0.3 * math.sin(second / 300.0)  # noqa: E731
     outage: Path = lambda second: 8.0 if 2900 <= second < 3200 else 1.0  # noqa: E731
+    batched = (replace(latency_check(0.0), control="baseline"),)
     return [
         Row("A/A, 5 %", World()),
         Row("A/A, 50 %", World(share=constant(0.5))),
         Row("A/A, ramp", World(share=ramp)),
         Row("A/A, ramp, errors x0.2-1.8", World(Behaviour(0.01), Behaviour(0.01), ramp, error_tide=tide)),
         Row("A/A, ramp, load +-30 %", World(share=ramp, load_tide=load)),
+        Row("A/A, batches of 32 that stall, a mark a batch", Batches(32, "batch"), batched),
+        Row("A/A, the same, a mark a request (not what is done)", Batches(32, "request"), batched, runs=20),
         Row(
             "A/A, ramp, outage x8 in the last step", World(Behaviour(0.005), Behaviour(0.005), ramp, error_tide=outage)
         ),

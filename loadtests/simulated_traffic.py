@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 
 import numpy as np
 
-from router.evidence import Block
+from router.evidence import Arm, Block
 from router.synthetic import ORDINARY, STEADY, Behaviour, Latency, Moment, Path, Traffic, constant, latency_shares
 
 RATE = 100
@@ -44,6 +45,29 @@ class World:
             actual = None if self.actual_share is None else self.actual_share(second)
             yield traffic.block(rng, Moment(second, self.rate, planned, second, round(planned * 100), actual))
             second += 1
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Two arms alike that run requests `size` at a time, 50 batches a second each; one in a hundred batches stalls, ten
+    times as slow. `marked`: whether latency is counted once a batch or once a request."""
+
+    size: int
+    marked: str
+    onset: int = 0
+
+    def blocks(self, rng: np.random.Generator) -> Iterator[Block]:
+        """A block a second, for ever."""
+        for second in count():
+            yield Block("m", "r", 0, "simulated", second, self._arm(rng), Arm(done=1), baseline=self._arm(rng))
+
+    def _arm(self, rng: np.random.Generator) -> Arm:
+        batches = 50
+        stalled = int(rng.binomial(batches, 0.01))
+        cells = rng.multinomial(batches - stalled, latency_shares(LATENCY))
+        cells += rng.multinomial(stalled, latency_shares(LATENCY, 10.0))
+        each = self.size if self.marked == "request" else 1
+        return Arm(done=batches * self.size, latency=tuple((cells * each).tolist()))
 
 
 @cache

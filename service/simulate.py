@@ -4,9 +4,11 @@ A heavy word has a process of its own: the command line imports no numpy. It ask
 standard output, one JSON object each; the progress bar is on standard error.
 """
 
+import ctypes
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -29,12 +31,15 @@ from service.logs import printable
 
 MOST_RUNS = 100_000
 WRONG, INTERRUPTED = 2, 130
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is asked for. minutes: no new run begins after that; processes 0: one for each core."""
+    """What is asked for. asked_by: the process that waits for the answer; minutes: no new run begins after that;
+    processes 0: one for each core."""
 
+    asked_by: int
     document: Mapping[str, Any]
     setting: Mapping[str, float]
     scenarios: tuple[str, ...] = ()
@@ -47,6 +52,7 @@ class Order:
 def main() -> int:
     """Read the order, rehearse, print; the exit code."""
     order = Order(**json.load(sys.stdin))
+    end_with(order.asked_by)
     try:
         spec, setting = parse_spec(order.document), Setting(**order.setting)
         found = _run(order, plays(spec, setting, order.scenarios))
@@ -70,7 +76,7 @@ def _run(order: Order, wanted: Mapping[Scenario, Play]) -> Found:
              for number, (scenario, play) in enumerate(wanted.items()))  # fmt: skip
     processes = order.processes or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
-    with _bar() as bar, ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with _bar() as bar, ProcessPoolExecutor(processes, context, end_with, (os.getpid(),)) as pool:
         shown, pending = bar.add_task("rehearsing", total=runs * len(wanted)), dict[Future[Outcome], Scenario]()
         try:
             while True:
@@ -98,6 +104,15 @@ def _fill(
         if time.monotonic() >= ends and seed[2] > 0:
             return
         pending[pool.submit(one, play, seed)] = scenario
+
+
+def end_with(parent: int) -> None:
+    """Where the system can, be ended when the process that began this one is gone, however it went: idle processes of
+    a pool would wait for ever. Raises SystemExit when it is gone already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise SystemExit(INTERRUPTED)
 
 
 def one(play: Play, seed: tuple[int, int, int]) -> Outcome:

@@ -1,6 +1,7 @@
 """`serin simulate`: try a policy before it is used. The work is done by a process of its own, `service.simulate`."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,7 +58,7 @@ def simulate(
     }  # fmt: skip
     order = {
         "document": launching.read(spec) if spec else UNNAMED, "setting": setting, "scenarios": scenarios,
-        "runs": runs, "minutes": minutes, "seed": seed, "processes": processes,
+        "runs": runs, "minutes": minutes, "seed": seed, "processes": processes, "asked_by": os.getpid(),
     }  # fmt: skip
     command, text = [sys.executable, "-m", "service.simulate"], json.dumps(order, default=str)
     asked = subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=False)

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +41,35 @@ def test_what_cannot_be_rehearsed_is_refused_in_words(tmp_path: Path) -> None:
     told: Any = simulated("--spec", str(tmp_path / "rollout.yaml"), code=2)
     assert "evidence" in told
     assert "Traceback" not in told
+
+
+def test_who_ends_the_command_ends_all_that_it_began() -> None:
+    command = [sys.executable, "-m", "service.cli", "simulate", "--scenario", "aa", "--processes", "2"]
+    asked = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: len(descendants(asked.pid)) >= 3)  # the process of the word, and two of its pool
+        begun = descendants(asked.pid)
+    finally:
+        asked.terminate()
+        asked.wait(30)
+    wait_until(lambda: not any(runs(pid) for pid in begun))
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def descendants(pid: int) -> list[int]:
+    found = [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()] if runs(pid) else []
+    return [*found, *(below for child in found for below in descendants(child))]
+
+
+def runs(pid: int) -> bool:
+    """Whether it is there, and not merely unburied."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
