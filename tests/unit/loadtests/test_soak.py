@@ -4,7 +4,7 @@ import pytest
 
 from loadtests.arrivals import Arrived
 from loadtests.measured import Measured
-from loadtests.soak import MIB, judge_counts, judge_errors, judge_memory, judge_p99
+from loadtests.soak import MIB, judge_counts, judge_errors, judge_load, judge_memory, judge_p99
 
 
 def arrived(*p99: float, sent: int = 100, answered: int = 100, **errors: int) -> Arrived:
@@ -30,6 +30,11 @@ def test_memory_may_move_a_little_but_not_grow() -> None:
 )
 def test_counts_agree_to_the_last_request(sent: int, answered: int, counted: float, held: bool) -> None:
     assert judge_counts(arrived(1.0, sent=sent, answered=answered), counted).held is held
+
+
+def test_a_generator_that_cannot_send_enough_is_no_proof() -> None:
+    assert judge_load(0.8, 0.8).held
+    assert not judge_load(0.36, 0.8).held
 
 
 def test_one_error_is_too_many() -> None:
