@@ -44,7 +44,8 @@ def twins(directory: Path, *flags: str, faults: str = "", models: Sequence[str] 
 
 def start(running: Running, **document: Any) -> None:
     file = running.state.parent / "rollout.json"
-    file.write_text(json.dumps({"model": "digits", "to": 2, **document}))
+    budget = {"fallback": {"budget": 100}}  # else a worker may stop choosing the candidate before evidence speaks
+    file.write_text(json.dumps({"model": "digits", "to": 2, **budget, **document}))
     running.serin("rollout", "start", "digits", "-f", str(file))
 
 
