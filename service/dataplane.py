@@ -10,7 +10,7 @@ from msgspec import Raw
 from router.errors import NotFound, Unavailable
 from router.routes import Route, RouteTable, Variant, resolve
 from router.split import choose
-from router.telemetry import How, Outcome, Recorder, SeriesName, VariantSeries
+from router.telemetry import How, Outcome, Recorder, SeriesName
 from router.tokens import Given
 from service.bound import Bound, BoundRoute, routing_key
 from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call, Tap, classes, run
@@ -90,20 +90,13 @@ class Dataplane:
         arm = self._series(bound, variant, how >= How.RULE, loaded)
         arm.series.assigned(how)
         assignment = self.assignment(arm, how, call.arrived_ns, perf_counter_ns())
-        guards = bound.guards
-        if guards is not None and how is not How.VERSION:  # who names a version wants that one
-            asked = guards.asks_key(variant.name)
-            if asked and how is How.RULE:
-                key = routing_key(bound, call.headers, request.parameters)
-            guards.admit(assignment, key if asked else None)
-        # Not what the guards gave to another, or count for its caller already.
-        if assignment.series is arm.series and assignment.unit is None:
-            assignment.unit = arm.draw(how, key, assignment.started_ns)
+        guards = None if how is How.VERSION else bound.guards  # who names a version wants that one
+        if guards is not None and how is How.RULE and guards.asks_key(variant.name):
+            key = routing_key(bound, call.headers, request.parameters)
+        self._admit(guards, arm, assignment, key)
         return assignment
 
-    def assignment(
-        self, arm: Bound, how: int, arrived_ns: int, now_ns: int, unit: VariantSeries | None = None
-    ) -> Assignment:
+    def assignment(self, arm: Bound, how: int, arrived_ns: int, now_ns: int) -> Assignment:
         """The assignment of a request that was counted as given to `arm`, at `now_ns`."""
         return Assignment(
             model=arm.model,
@@ -116,21 +109,33 @@ class Dataplane:
             how=how,
             tap=arm.tap,
             stamp=arm.stamp,
-            unit=unit,
         )
 
     def plain_route(self, model: str) -> BoundRoute | None:
-        """The route of a model if it wants nothing beside its split, and some of its variants run requests together."""
+        """The route of a model without rules and mirrors, if some of its variants run requests together."""
         bound = self._routes.get(model)
-        return bound if bound is not None and bound.shares and not bound.rules and bound.guards is None else None
+        return bound if bound is not None and bound.shares and not bound.rules and not bound.route.mirrors else None
 
-    def pick(self, bound: BoundRoute, headers: Mapping[bytes, bytes]) -> tuple[Bound, How, VariantSeries | None]:
-        """`assign` for a plain route and a request without parameters; the last is where it counts once more."""
+    def pick(self, bound: BoundRoute, headers: Mapping[bytes, bytes]) -> tuple[Bound, How, bytes | None]:
+        """The first half of `assign`, for a plain route and a request without parameters; the last is its key."""
         key = routing_key(bound, headers, NO_PARAMETERS)
         variant, how = choose(bound.route, key, random()), How.SPLIT_DRAWN if key is None else How.SPLIT_KEYED
         arm = self._series(bound, variant, False, self._engine.peek(bound.route.model, variant.version))
         arm.series.assigned(how)
-        return arm, how, arm.draw(how, key, perf_counter_ns())
+        return arm, how, key
+
+    def guarded(self, guards: Guards | None, arm: Bound, how: int, told: tuple[int, bytes | None]) -> Assignment:
+        """The other half of it. `told`: when the request came, and its key."""
+        assignment = self.assignment(arm, how, told[0], perf_counter_ns())
+        self._admit(guards, arm, assignment, told[1])
+        return assignment
+
+    def _admit(self, guards: Guards | None, arm: Bound, assignment: Assignment, key: bytes | None) -> None:
+        if guards is not None:
+            guards.admit(assignment, key if guards.asks_key(arm.variant.name) else None)
+        # Not what the guards gave to another, or count for its caller already.
+        if assignment.series is arm.series and assignment.unit is None:
+            assignment.unit = arm.draw(How(assignment.how), key, assignment.started_ns)
 
     def infer(self, assignment: Assignment, call: Call, request: InferRequest) -> Awaitable[InferResponse]:
         """Run the assigned version, or the one that steps in for it. The caller closes the assignment, also when this

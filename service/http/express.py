@@ -1,7 +1,7 @@
 """The shortest way: plain requests of one turn for one variant, from bodies to answers as one piece of work.
 
-Plain is one row of numbers for the one input of a version whose rows may run together, on a route that wants nothing
-beside its split. What else a request may be, and whatever goes wrong with one here, is left to `V2.answer`, with the
+Plain is one row of numbers for the one input of a version whose rows may run together, on a route without rules and
+mirrors. What else a request may be, and whatever goes wrong with one here, is left to `V2.answer`, with the
 variant that the request has been given by then. The answers are the same, to the byte.
 """
 
@@ -48,7 +48,8 @@ class Carriage(Protocol):
 
 
 class Passenger(Struct):
-    """One request that waits for the end of the turn. `unit`: where it counts once more."""
+    """One request that waits for the end of the turn. `unit`: where it counts once more; `assignment`: on a route with
+    guards, as they have seen it."""
 
     carriage: Carriage
     body: bytes
@@ -56,6 +57,7 @@ class Passenger(Struct):
     how: int
     started_ns: int
     unit: VariantSeries | None = None
+    assignment: Assignment | None = None
 
 
 class Express:
@@ -75,14 +77,20 @@ class Express:
         plain = read_plain(body, self._limits)
         if plain is None:
             return False
-        arm, how, unit = self._dataplane.pick(bound, headers)
+        arm, how, key = self._dataplane.pick(bound, headers)
         line = arm.line
         if line is None:
             line = arm.line = Line.of(arm, self._dataplane)
-        if isinstance(line, Line) and line.fits(plain):
-            line.join(Passenger(carriage, body, plain, how, perf_counter_ns(), unit))
+        fits = isinstance(line, Line) and line.fits(plain)
+        if isinstance(line, Line) and fits and bound.guards is None:
+            now = perf_counter_ns()
+            line.join(Passenger(carriage, body, plain, how, now, arm.draw(how, key, now)))
+            return True
+        given = self._dataplane.guarded(bound.guards, arm, how, (arrival.at_ns, key))
+        if isinstance(line, Line) and fits and not given.reason:
+            line.join(Passenger(carriage, body, plain, how, given.started_ns, given.unit, given))
         else:
-            carriage.go_on(body, self._dataplane.assignment(arm, how, arrival.at_ns, perf_counter_ns(), unit))
+            carriage.go_on(body, given)
         return True
 
 
@@ -144,11 +152,7 @@ class Line:
         for passenger in waiting:
             passenger.carriage.hurry = None
             if passenger.carriage.response_complete:
-                phases = (passenger.started_ns - passenger.carriage.arrival.at_ns, 0, 0, 0)
-                total = perf_counter_ns() - passenger.started_ns
-                self._arm.series.observe(Outcome.CANCELLED, total, phases, ())
-                if passenger.unit is not None:
-                    passenger.unit.observe(Outcome.CANCELLED, total, phases, ())
+                self._assignment(passenger).close(Outcome.CANCELLED)
             else:
                 present.append(passenger)
         if present and not self._ride(present):
@@ -191,6 +195,9 @@ class Line:
             text = orjson.dumps(array.reshape(count, -1), option=orjson.OPT_SERIALIZE_NUMPY)
             if needs_care(text):
                 return None
+            if count == 1:
+                columns.append([head + text[1:-1]])
+                continue
             columns.append([b"%b[%b]" % (head, numbers) for numbers in text[2:-2].split(b"],[")])
         if len(columns) == 1:
             return columns[0]
@@ -217,7 +224,8 @@ class Line:
             if plain.id is not None:
                 head = b'%b,"id":%b' % (head, orjson.dumps(plain.id))
             body = b'%b,"outputs":[%b}]}' % (head, text)
-            token = b"" if stamp is None else token_line(stamp(cells))
+            signs = stamp if passenger.assignment is None else passenger.assignment.stamp
+            token = b"" if signs is None else token_line(signs(cells))
             request_id = passenger.carriage.arrival.request_id
             passenger.carriage.deliver(Reply(200, json_lines(body, request_id) + who + token, body))
             started = passenger.started_ns
@@ -228,8 +236,12 @@ class Line:
                 passenger.unit.observe(Outcome.OK, result - started, phases, cells, leads)
 
     def _assignment(self, passenger: Passenger) -> Assignment:
+        if passenger.assignment is not None:
+            return passenger.assignment
         at_ns = passenger.carriage.arrival.at_ns
-        return self._dataplane.assignment(self._arm, passenger.how, at_ns, passenger.started_ns, passenger.unit)
+        made = self._dataplane.assignment(self._arm, passenger.how, at_ns, passenger.started_ns)
+        made.unit = passenger.unit
+        return made
 
 
 def _is_plain(headers: Mapping[bytes, bytes]) -> bool:

@@ -25,9 +25,11 @@ from service.runtime.seats import Seat
 KNOWN_UVICORN = "0.54.0"
 CLOSE = b"connection: close\r\n"
 
-MOST_KNOWN_BYTES = 16 * 1024
+MOST_KNOWN, MOST_KNOWN_BYTES = 1024, 2048
+"""Heads that are kept, of so many bytes at most."""
+
 MOST_UNLIKE = 32
-"""A client whose heads differ again and again (an id in each) is not worth the try any more."""
+"""A connection that sends so many new heads in a row (an id in each) is not worth the try any more."""
 
 
 def usable() -> bool:
@@ -37,19 +39,19 @@ def usable() -> bool:
 
 def lane_of(v2: V2) -> type[Connection]:
     """Connections on which `v2` answers inference; plain ones where this uvicorn is not known."""
-    return type("BoundLane", (Lane,), {"v2": v2}) if usable() else Connection
+    return type("BoundLane", (Lane,), {"v2": v2, "heads": {}}) if usable() else Connection
 
 
 class Lane(Connection):
-    """A connection with the lane. `v2` is set on a subclass, one for each port.
+    """A connection with the lane. `v2` and `heads`, those that are known, are set on a subclass, one for each port.
 
     `body_since`: when it began to wait for the body of a ride (loop time); None while it does not.
     """
 
     v2: V2
+    heads: dict[bytes, Known]
     body_since: float | None = None
     idle_since: float | None = None
-    _known: Known | None = None
     _unlike = 0
     _nonsense: str | None = None
     _between = True
@@ -57,14 +59,8 @@ class Lane(Connection):
 
     def data_received(self, data: bytes) -> None:
         self.idle_since = None
-        known = self._known
-        if known is not None and self._between and len(data) == known.size_bytes and data.startswith(known.head):
-            free = self._is_free() and not self.flow.write_paused and not self.transport.is_closing()
-            if free:
-                ride = self._begin(known.headers, known.model, known.version)
-                if not ride.response_complete:
-                    self._answer(ride, data[len(known.head) :])
-                return
+        if self._between and self._unlike < MOST_UNLIKE and self._knows(data):
+            return
         self._chunk = data if self._between else None
         super().data_received(data)
         self._chunk = None
@@ -81,7 +77,6 @@ class Lane(Connection):
     def on_headers_complete(self) -> None:
         headers = dict(self.headers)
         if len(headers) != len(self.headers) or not self._takes():
-            self._known = None
             self._make_scope()
             super().on_headers_complete()
             return
@@ -155,6 +150,20 @@ class Lane(Connection):
         if self.idle_since is not None and self.loop.time() - self.idle_since > self.timeout_keep_alive:
             self.timeout_keep_alive_handler()
 
+    def _knows(self, data: bytes) -> bool:
+        """Take a whole request whose head was seen before."""
+        size = data.find(b"\r\n\r\n") + 4
+        known = self.heads.get(data[:size])
+        if known is None or len(data) != size + known.body_bytes:
+            return False
+        self._unlike = 0
+        if not self._is_free() or self.flow.write_paused or self.transport.is_closing():
+            return False
+        ride = self._begin(known.headers, known.model, known.version)
+        if not ride.response_complete:
+            self._answer(ride, data[size:])
+        return True
+
     def _begin(self, headers: Mapping[bytes, bytes], model: str, version: str | None, keep_alive: bool = True) -> Ride:
         """A ride whose head is here, already refused if that can be known from it."""
         arrival = Arrival(headers, request_id_of(headers.get(b"x-request-id")), perf_counter_ns(), model, version)
@@ -193,10 +202,12 @@ class Lane(Connection):
         """Know the head again, if this request was all of a chunk: then its end is certain, whatever the body holds."""
         end = chunk.find(b"\r\n\r\n") + 4
         arrival = ride.arrival
-        whole = end + len(body) == len(chunk) <= MOST_KNOWN_BYTES and chunk.startswith(b"POST ") and ride.keep_alive
-        if whole and arrival.headers.get(b"content-length") == b"%d" % len(body):
+        whole = end + len(body) == len(chunk) and end <= MOST_KNOWN_BYTES and chunk.startswith(b"POST ")
+        if whole and ride.keep_alive and arrival.headers.get(b"content-length") == b"%d" % len(body):
             self._unlike += 1
-            self._known = Known(chunk[:end], len(chunk), arrival.headers, arrival.model, arrival.version)
+            if len(self.heads) >= MOST_KNOWN:
+                self.heads.clear()
+            self.heads[chunk[:end]] = Known(len(body), arrival.headers, arrival.model, arrival.version)
 
     def _make_scope(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue

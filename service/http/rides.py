@@ -61,11 +61,10 @@ class Ride:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A request head that was taken apart before. The next request on the connection most often begins with the same
-    bytes; then they mean the same, and the parser need not see them. `size_bytes`: of head and body."""
+    """A request head that was taken apart before. A request whose head is the same bytes means the same, and the parser
+    need not see it. `body_bytes`: of its body."""
 
-    head: bytes
-    size_bytes: int
+    body_bytes: int
     headers: Mapping[bytes, bytes]
     model: str
     version: str | None

@@ -11,16 +11,17 @@ import re
 import socket
 import zlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from router.routes import Exposure, Fallback, Route, Rule, Units, Variant
 from service.http.connection import Connection
 from service.http.lane import Lane, lane_of, usable
 from service.listening import Port, PortOptions
 from service.settings import Settings
-from service.together import gateway
+from service.together import Together, gateway
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = json.loads((ROOT / "models/digits/heldout.json").read_text())["inputs"]["pixels"]
@@ -29,11 +30,14 @@ DATE = re.compile(rb"date: [^\r]*\r\n")
 MADE_ID = re.compile(rb"(x-request-id: |\"request_id\":\")[0-9a-f]{20}")
 SIGNED = re.compile(rb"(serin-assignment: [^\r]*~)[\w-]{40}")
 
+TOKEN = re.compile(rb"serin-assignment: [^\r]*")
+
 
 @dataclass(frozen=True)
 class Twins:
     lane: int
     plain: int
+    serin: Together
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ async def twins(tmp_path: Path) -> AsyncIterator[Twins]:
             await port.listen(bound.fileno())
         assert issubclass(ports[0].connection, Lane)
         assert not issubclass(ports[1].connection, Lane)
-        yield Twins(*(bound.getsockname()[1] for bound in sockets))
+        yield Twins(*(bound.getsockname()[1] for bound in sockets), serin)
         for port, bound in zip(ports, sockets, strict=True):
             await port.close(2.0)
             bound.close()
@@ -295,6 +299,42 @@ async def test_good_and_bad_requests_of_one_turn_each_get_their_own_answer(twins
         for mine, theirs in zip(together, alone, strict=True):
             assert mine.split(b"\r\n")[0] == theirs.split(b"\r\n")[0]
             assert same(judged(mine), judged(theirs))
+
+
+@pytest.mark.parametrize("guard", ["fallback", "units", "exposure", "rules"])
+async def test_a_route_that_wants_more_than_a_split(twins: Twins, guard: str) -> None:
+    dataplane, engine = twins.serin.worker.dataplane, twins.serin.worker.engine
+    for _ in range(6000):
+        if all(engine.peek("digits", version) for version in (1, 2, 3)):
+            break
+        await asyncio.sleep(0.01)
+    found = []
+    for port in (twins.lane, twins.plain):
+        # A rollout each, so that both begin with the same budgets, and one salt, so that keys choose alike.
+        variants = (Variant("stable", 1, 500_000), Variant("canary", 3, 500_000))
+        wanted = guarded(Route("digits", variants, salt="r1", epoch=port), guard, f"rollout-{port}")
+        table = replace(dataplane.table, routes={**dataplane.table.routes, "digits": wanted})
+        assert await twins.serin.worker.apply(table) is None
+        rng = random.Random(12)
+        asked = [one_key(rng) for _ in range(60)]
+        found.append(TOKEN.sub(b"", await talk(port, asked, len(asked))))
+    assert found[0] == found[1]
+    assert b"serin-variant: stable" in found[0]
+    assert (b"serin-diverted: exposure" in found[0]) is (guard == "exposure")
+
+
+def guarded(route: Route, guard: str, rollout: str) -> Route:
+    if guard == "rules":
+        return replace(route, rules=(Rule("x-beta", "canary"),))
+    if guard == "exposure":
+        return replace(route, exposure=Exposure(rollout, "canary", "stable", requests=10))
+    route = replace(route, fallback=Fallback("stable"))
+    return replace(route, units=Units(rollout)) if guard == "units" else route
+
+
+def one_key(rng: random.Random) -> bytes:
+    body = json.dumps({"inputs": [{"name": "pixels", "shape": [1, 64], "datatype": "FP32", "data": rng.choice(ROWS)}]})
+    return request(body.encode(), f"Serin-Routing-Key: user-{rng.randrange(30)}")
 
 
 async def test_a_body_above_the_limit_ends_the_connection(twins: Twins) -> None:
