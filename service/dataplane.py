@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from random import random
 from time import monotonic_ns, perf_counter_ns
 
-from msgspec import Raw
-
 from router.errors import NotFound, Unavailable
 from router.routes import Route, RouteTable, Variant, resolve
 from router.split import choose
@@ -170,7 +168,7 @@ class Dataplane:
         loaded = self._engine.acquire(assignment.model, assignment.version)
         outputs = None
         try:
-            if call.body_bytes <= OFF_LOOP_BYTES or not any(isinstance(t.data, Raw) for t in request.inputs.values()):
+            if call.body_bytes <= OFF_LOOP_BYTES or not request.is_text:
                 feeds = bind(request, loaded.signature)
             else:
                 feeds = await asyncio.to_thread(bind, request, loaded.signature)
@@ -303,6 +301,11 @@ class Dataplane:
                 f"{model} is not ready: {self._engine.not_ready_reason(model, wanted[0])}", retry_after_seconds=1
             )
         return found
+
+    def version_of(self, model: str, reference: str) -> int:
+        """The version that a number or an alias names. Raises NotFound, or Unavailable where it cannot be served."""
+        self.expect(model)
+        return self._named(self._routes[model], reference).version
 
     def ready_versions(self, model: str) -> list[int]:
         """The versions of a model that are loaded in this worker."""

@@ -13,7 +13,8 @@ from service.statistics import Statistics
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """`rejected` counts requests that reach no version, by reason."""
+    """`rejected` counts requests that reach no version, by reason. `invocations_model`: who answers where the protocol
+    names no model; "" for the only one."""
 
     dataplane: Dataplane
     v2: V2
@@ -23,3 +24,4 @@ class Front:
     statistics: Statistics
     shelf: Shelf
     feedback: Feedback | None = None
+    invocations_model: str = ""

@@ -20,6 +20,7 @@ from service.http.documents import (
     FeedbackBody,
     InferAnswer,
     InferBody,
+    InvocationBody,
     Live,
     ModelList,
     ModelMetadata,
@@ -27,9 +28,12 @@ from service.http.documents import (
     Ready,
     ServerMetadata,
     TensorMetadata,
+    V1Body,
 )
 from service.http.feedback import add_feedback
+from service.http.mlflow import add_mlflow
 from service.http.status import error_body, error_headers
+from service.http.v1 import add_v1
 from service.http.v2 import V2, request_id_of
 from service.triton import add_triton
 
@@ -105,6 +109,8 @@ def create_rest(front: Front, metrics: Metrics) -> ASGIApp:
     _add_models(app, dataplane)
     _add_infer(app, v2)
     add_feedback(app, front.feedback)
+    add_v1(app, dataplane, v2)
+    add_mlflow(app, dataplane, v2, about, front.invocations_model)
     _add_metrics(app, metrics)
     _complete_document(app)
     return _before(app, v2)
@@ -226,7 +232,7 @@ def _complete_document(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = made()
         schemas: dict[str, Any] = document["components"]["schemas"]
-        for shape in (InferBody, FeedbackBody):
+        for shape in (InferBody, FeedbackBody, V1Body, InvocationBody):
             body = shape.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= body.pop("$defs", {}) | {shape.__name__: body}
         for name in ("HTTPValidationError", "ValidationError"):

@@ -116,6 +116,9 @@ class Settings(BaseSettings):
     access_log: bool = Field(False, description="Log every request as a line of its own.")
     feedback_horizon_seconds: Horizon = Field(86_400, description="How late feedback may come; 0 takes none at all.")
     feedback_map_bytes: MapBytes = Field(4 * MEBIBYTE, description="Memory for the ids of feedback, 3 bytes each.")
+    invocations_model: str = Field(
+        "", description="Model that answers `/invocations` (MLflow, SageMaker); empty: the only one there is."
+    )
     familiar_metrics: Familiarity = Field(
         "none", description="Also show Triton's or KServe's names on `/metrics`: `triton`, `kserve` or `all`."
     )

@@ -113,6 +113,51 @@ class InferAnswer(BaseModel):
     outputs: list[InferTensor]
 
 
+class V1Body(BaseModel):
+    """KServe V1 and TensorFlow Serving: rows or columns, never both."""
+
+    instances: list[Any] | None = Field(
+        default=None, description="rows: values of the only input, or objects with a value for each"
+    )
+    inputs: Any = Field(default=None, description="columns: the tensor of the only input, or an object by name")
+    signature_name: str | None = None
+
+
+class V1Answer(BaseModel):
+    """Rows are answered in `predictions`, columns in `outputs`; one output alone is not named."""
+
+    predictions: list[Any] | None = None
+    outputs: Any = None
+
+
+class V1VersionStatus(BaseModel):
+    """One version, in TensorFlow Serving's words."""
+
+    version: str
+    state: str
+    status: dict[str, str]
+
+
+class V1Status(BaseModel):
+    """KServe's answer and TensorFlow Serving's in one."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    name: str
+    ready: bool
+    model_version_status: list[V1VersionStatus]
+
+
+class InvocationBody(BaseModel):
+    """MLflow: exactly one of the first four."""
+
+    dataframe_split: dict[str, Any] | None = None
+    dataframe_records: list[dict[str, Any]] | None = None
+    instances: list[Any] | None = None
+    inputs: Any = None
+    params: dict[str, Parameter] | None = None
+
+
 class FeedbackItem(BaseModel):
     """What is known of one answer by now: `label` or `reward`."""
 

@@ -17,9 +17,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from router.errors import PayloadTooLarge, RequestTimeout, SerinError
 from service.http.connection import Connection
+from service.http.reading import too_large
 from service.http.replies import Arrival, Reply
 from service.http.rides import Known, Ride, Work, go_on
-from service.http.v2 import V2, request_id_of, target, too_large
+from service.http.v2 import V2, request_id_of, target
 from service.runtime.seats import Seat
 
 KNOWN_UVICORN = "0.54.0"

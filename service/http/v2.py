@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from xxhash import xxh3_64_intdigest
 
 from router.errors import (
+    Cancelled,
     Internal,
     Kind,
     NotFound,
@@ -29,6 +30,7 @@ from router.telemetry import Outcome
 from service.calls import Assignment, priority_of, time_allowed_ns
 from service.dataplane import OFF_LOOP_BYTES, OUTCOME_OF_KIND, Call, Dataplane
 from service.http.express import Express
+from service.http.reading import Left, joined, read_body, too_large
 from service.http.replies import (
     CODINGS,
     HEADER,
@@ -44,6 +46,7 @@ from service.http.replies import (
 from service.protocol.bodies import decompress, header_length
 from service.protocol.codec import decode, encode
 from service.protocol.limits import Limits
+from service.protocol.rows_codec import Spoken
 from service.runtime.gates import DEFAULT_PRIORITY
 
 log = logging.getLogger("serin.request")
@@ -103,6 +106,7 @@ class V2:
         self._dataplane = dataplane
         self._bounds = bounds
         self._rejected = rejected
+        self.limits = bounds.limits
         self.max_body_bytes = bounds.limits.max_body_bytes
         self.express = Express(dataplane, bounds.limits)
         self.in_flight = 0
@@ -125,7 +129,7 @@ class V2:
         self.in_flight += 1
         try:
             reply = await self._reply(Arrival(headers, request_id, arrived_ns, *target(scope["path"])), receive)
-        except _Left:
+        except Left:
             return
         finally:
             self.in_flight -= 1
@@ -168,6 +172,30 @@ class V2:
             log.exception("request failed", extra={"request_id": arrival.request_id})
             return self.refused(Internal("the gateway failed; its log has why"), arrival)
 
+    async def speak(self, arrival: Arrival, receive: Receive, read: Callable[[bytes], Spoken]) -> Reply:
+        """The answer to a request in another protocol, whose bodies `read` understands: the same way and limits.
+
+        Raises nothing but when it is cancelled.
+        """
+        self.in_flight += 1
+        try:
+            self.admit(arrival)
+            body = await self._read(receive)
+            if b"content-encoding" in arrival.headers:
+                body = await self._plain(arrival, body)
+            spoken = read(body) if len(body) <= OFF_LOOP_BYTES else await asyncio.to_thread(read, body)
+            return await self._run(arrival, body, spoken, None)
+        except SerinError as error:
+            final = isinstance(error, PayloadTooLarge | RequestTimeout)
+            return self.refused(error, arrival, b"connection: close\r\n" if final else b"")
+        except Left:
+            return self.refused(Cancelled("the caller went away"), arrival)
+        except Exception:
+            log.exception("request failed", extra={"request_id": arrival.request_id})
+            return self.refused(Internal("the gateway failed; its log has why"), arrival)
+        finally:
+            self.in_flight -= 1
+
     def lines_of(self, headers: Headers) -> bytes:
         """Header fields that are the same list until they change, like the date's, as they are sent."""
         if headers is not self._told:
@@ -200,6 +228,10 @@ class V2:
             request = decode(body, length, limits)
         else:
             request = await asyncio.to_thread(decode, body, length, limits)
+        return await self._run(arrival, body, Spoken(request, encode), assignment)
+
+    async def _run(self, arrival: Arrival, body: bytes, spoken: Spoken, assignment: Assignment | None) -> Reply:
+        request, write = spoken.request, spoken.write
         call = Call(
             model=arrival.model,
             version=arrival.version,
@@ -216,9 +248,9 @@ class V2:
             response = await self._dataplane.infer(assignment, call, request)
             size = sum([output.array.size for output in response.outputs]) * 8
             if size <= OFF_LOOP_BYTES:
-                encoded = encode(response, request, assignment.non_finite)
+                encoded = write(response, request, assignment.non_finite)
             else:
-                encoded = await asyncio.to_thread(encode, response, request, assignment.non_finite)
+                encoded = await asyncio.to_thread(write, response, request, assignment.non_finite)
             reply = succeeded(encoded, assignment, arrival)
             if arrival.headers.get(b"accept-encoding") in CODINGS:
                 reply = await compressed(reply, arrival)
@@ -234,43 +266,3 @@ class V2:
             return failed(Internal("the gateway failed; its log has why"), arrival.request_id, served(assignment))
         assignment.close(assignment.outcome)
         return reply
-
-
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises PayloadTooLarge as soon as it is above `limit` bytes."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise _Left
-    first: bytes = message.get("body", b"")
-    if not message.get("more_body", False) and len(first) <= limit:
-        return first
-    whole = bytearray(first)
-    while message.get("more_body", False) and len(whole) <= limit:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Left
-        whole += message.get("body", b"")
-    if len(whole) > limit:
-        raise too_large(limit)
-    return bytes(whole)
-
-
-def joined(fields: Headers) -> dict[bytes, bytes]:
-    """Fields that were sent more than once as one list (RFC 9110, section 5.3; a cookie's by RFC 9113, 8.2.3).
-
-    Which of two lengths is meant is not for us to guess: their list is no number.
-    """
-    whole: dict[bytes, bytes] = {}
-    for name, value in fields:
-        separator = b"; " if name == b"cookie" else b", "
-        whole[name] = whole[name] + separator + value if name in whole else value
-    return whole
-
-
-def too_large(limit: int) -> PayloadTooLarge:
-    """The refusal of a body above the limit."""
-    return PayloadTooLarge(f"the body is above the limit of {limit} bytes (the setting max_body_bytes)")
-
-
-class _Left(Exception):
-    """The caller closed the connection before the request was whole."""

@@ -24,6 +24,8 @@ def bind(request: InferRequest, signature: Signature) -> dict[str, Array]:
         _check_outputs(request, signature)
     if request.raw is not None:
         return _bind_raw(request.raw, signature)
+    if request.form is not None:
+        return request.form.feeds(signature)
     specs = signature.inputs_by_name
     for name, tensor in request.inputs.items():
         spec = specs.get(name)

@@ -161,9 +161,14 @@ def careful_entry(output: OutputTensor, policy: NonFinite) -> tuple[dict[str, An
     if strange.size:
         entry["parameters"] = {"non_finite": strange.size}
         if policy != "null":
-            text = _interleaved(text.split(b"null"), map(_WORDS[policy].__getitem__, map(str, strange.tolist())))
+            text = with_words(text, strange, policy)
     entry["data"] = orjson.Fragment(text)
     return entry, strange.size
+
+
+def with_words(text: bytes, strange: Array, policy: NonFinite) -> bytes:
+    """Numbers as they were written, with a word for each null: those of `strange`, in its order."""
+    return _interleaved(text.split(b"null"), map(_WORDS[policy].__getitem__, map(str, strange.tolist())))
 
 
 _TOKENS = {"nan": b"NaN", "inf": b"Infinity", "-inf": b"-Infinity"}

@@ -206,7 +206,7 @@ def _with_non_finite(datatype: Datatype, piece: bytes) -> Array:
 def _strings(tensor: InputTensor, data: msgspec.Raw) -> Array:
     """BYTES: one JSON string an element, as UTF-8, or base64 where the tensor's `content_type` says so."""
     text = bytes(data)
-    if len(text) > SHORT_BYTES and _count_strings(text) != tensor.elements:
+    if len(text) > SHORT_BYTES and count_strings(text) != tensor.elements:
         raise BadRequest(f"input {quoted(tensor.name)}: BYTES data must be {tensor.elements} strings in a list")
     values = _flat_strings(tensor, text)
     if len(values) != tensor.elements:
@@ -219,7 +219,7 @@ def _strings(tensor: InputTensor, data: msgspec.Raw) -> Array:
         raise BadRequest(f"input {quoted(tensor.name)}: an element is not {expected}") from error
 
 
-def _count_strings(text: bytes) -> int:
+def count_strings(text: bytes) -> int:
     """How many strings a JSON text holds, before an object is made of each: half its quotes that are not escaped."""
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")

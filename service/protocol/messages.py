@@ -1,10 +1,11 @@
 """An inference request and its answer in memory, the same for every front end. Immutable; data stays as it came."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
-from service.protocol.tensors import Array
+from service.protocol.tensors import Array, Signature
 
 Parameter = str | int | float | bool
 NO_PARAMETERS: Mapping[str, Parameter] = {}
@@ -34,10 +35,18 @@ class RequestedOutput(msgspec.Struct, frozen=True):
     classification: int | None = None
 
 
+class Form(Protocol):
+    """Inputs in the form of another protocol: which tensors they are is known when the model is."""
+
+    def feeds(self, signature: Signature) -> dict[str, Array]:
+        """The arrays by input name. Raises BadRequest."""
+
+
 class InferRequest(msgspec.Struct, frozen=True):
     """One request. `outputs` None: all, in the model's order.
 
-    `raw` is the whole body of a raw binary request, which has no inputs by name; `bind` finds out what it is.
+    `raw` is the whole body of a raw binary request, which has no inputs by name; `bind` finds out what it is. `form`:
+    the same for the body of another protocol.
     """
 
     inputs: Mapping[str, InputTensor]
@@ -46,6 +55,12 @@ class InferRequest(msgspec.Struct, frozen=True):
     outputs: tuple[RequestedOutput, ...] | None = None
     binary_output: bool = False
     raw: memoryview | None = None
+    form: Form | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether there is JSON yet to be parsed by `bind`."""
+        return self.form is not None or any(isinstance(t.data, msgspec.Raw) for t in self.inputs.values())
 
     @property
     def output_names(self) -> list[str] | None:

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from router.errors import PayloadTooLarge, ResourceExhausted
+from service.http.reading import read_body
 from service.http.replies import failed
-from service.http.v2 import read_body, request_id_of, target
+from service.http.v2 import request_id_of, target
 
 
 @pytest.mark.parametrize(
