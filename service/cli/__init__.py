@@ -12,6 +12,7 @@ from service.cli.assign import assign
 from service.cli.drift import drift
 from service.cli.events import events
 from service.cli.feedback import feedback
+from service.cli.infer import infer
 from service.cli.models import models
 from service.cli.rollouts import apply, rollout
 from service.cli.routes import route
@@ -36,6 +37,7 @@ def cli() -> None:
     \b
     Start a gateway:            serin serve --models models
     See what is there:          serin models list
+    Ask a model:                serin infer digits --csv rows.csv
     Publish a new version:      serin models push model.onnx --name digits
     Take it into service:       serin rollout start digits --to 2
     Give it 10 % by hand:       serin route set digits 1=90 2=10
@@ -43,13 +45,14 @@ def cli() -> None:
     Try a policy before use:    serin simulate --spec rollout.yaml
 
     Commands talk to the admin API of a running gateway, http://127.0.0.1:8002 unless told otherwise.
-    All of them know --json. Exit codes: 0 done, 1 refused by the gateway, 2 wrong usage, wrong setting, or no answer;
+    All of them know --json (infer: --output json).
+    Exit codes: 0 done, 1 refused by the gateway, 2 wrong usage, wrong setting, or no answer;
     of `rollout wait` and `rollout watch` also 3 aborted, 4 timed out; of `drift` also 3 something drifts.
     """
 
 
 WORDS = (
-    serve, models, route, rollout, apply, simulate, assign, drift, events, feedback, status, tune, show_settings,
+    serve, infer, models, route, rollout, apply, simulate, assign, drift, events, feedback, status, tune, show_settings,
 )  # fmt: skip
 
 for command in WORDS:

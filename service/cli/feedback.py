@@ -10,7 +10,6 @@ import httpx
 
 from router.errors import InvalidArgument, Unavailable
 from router.exchange import error_in
-from service import settings
 from service.cli import options, output
 
 Document = dict[str, Any]
@@ -48,7 +47,7 @@ def feedback(
     if (file is None) == (assignment is None):
         raise InvalidArgument("give either --assignment with --label or --reward, or --file")
     items = _one(str(assignment), label, reward) if file is None else _lines(file)
-    told = _send(url or _public_address(config), model, items)
+    told = _send(url or options.public_address(config), model, items)
     if as_json:
         output.emit(told)
     else:
@@ -111,9 +110,3 @@ def _batches(items: Iterator[Document]) -> Iterator[list[Document]]:
             batch = []
     if batch:
         yield batch
-
-
-def _public_address(config: str | None) -> str:
-    found = settings.load({"config": config})
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found.host, found.host)
-    return f"http://[{host}]:{found.http_port}" if ":" in host else f"http://{host}:{found.http_port}"

@@ -71,6 +71,13 @@ def every_setting(command: Command) -> Command:
     return config(command)
 
 
+def public_address(config: str | None) -> str:
+    """Where clients reach the models, as the settings say. Raises SettingsError."""
+    found = settings.load({"config": config})
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found.host, found.host)
+    return f"http://[{host}]:{found.http_port}" if ":" in host else f"http://{host}:{found.http_port}"
+
+
 def actor() -> str:
     """Who is typing, for the record of events."""
     try:
