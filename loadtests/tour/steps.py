@@ -26,7 +26,7 @@ analysis:
   warmup: {{seconds: 1s, requests: 5}}
   metrics:
     errors: {{action: abort, safe: {{ratio: 2, or_below: 0.02}}}}
-    latency: {{action: abort, max_increase: 1.0, required: false}}
+    latency: {{action: report, required: false}}  # here two models share a machine with their callers
     reward: {{action: abort, safe: {{ratio: 0.95}}, required: true}}
     score: false
 """
@@ -121,7 +121,7 @@ def abort_a_bad_one(tour: Tour) -> None:
     screen.show(evidence_table("", found))
     harm = reward["harm"]["odds"] if reward else "nothing"
     screen.claim(
-        "The labels alone took it back: no error, no slowness, no person",
+        "The labels alone took it back: no error, no person",
         found["phase"] == "aborted" and "reward" in found["reason"] and found["actor"] == "serin",
         f"evidence of harm {harm}, {after:.0f} s after the first label; wrong {_counted(reward)}",
     )
