@@ -18,7 +18,7 @@ from service.settings import Settings
 from service.together import gateway
 
 MODEL = "tiny"
-TURN_SECONDS = 10.0
+READY_SECONDS, TURN_SECONDS = 60.0, 10.0
 
 
 class Wire:
@@ -63,6 +63,9 @@ async def micros(folder: Path, clients: int, turns: int, yardstick: Callable[[],
         port = Port(serin.worker.app, PortOptions(60, 8192, False), lane_of(serin.worker.v2))
         await port.start()
         serin.worker.pool.is_lone = lambda: clients == 1
+        async with asyncio.timeout(READY_SECONDS):
+            while serin.worker.dataplane.model_not_ready_reason(MODEL, None) is not None:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
         made = [_client(port) for _ in range(clients)]
         requests = build(Target(MODEL), input_of(MODEL), keys=[None] * clients)
         for _ in range(20):  # heads become known, and caches full
@@ -88,6 +91,7 @@ async def _turn(clients: list[Client], requests: list[bytes]) -> float:
             await asyncio.sleep(0)
     spent = process_time_ns() - begun
     for client in clients:
-        if not client.wire.written.pop().startswith(b"HTTP/1.1 200 "):
-            raise WrongAnswer("a request of the measurement was refused")
+        answer = client.wire.written.pop()
+        if not answer.startswith(b"HTTP/1.1 200 "):
+            raise WrongAnswer(f"a request of the measurement was refused: {answer!r}")
     return spent / 1e3

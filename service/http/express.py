@@ -31,8 +31,8 @@ from service.protocol.short import NUMBERS, SHORT_BYTES, Plain, answer_head, ent
 from service.protocol.tensors import DATATYPES, FLOATS, Array
 from service.runtime.engine import Loaded
 
-MOST_TROUBLE = 8
-"""Turns that came to nothing here, after which a version's requests are not tried any more."""
+MOST_TROUBLE, REST = 8, 1000
+"""So many turns in a row that came to nothing here, and so many requests go the ordinary way without a try."""
 
 
 class Carriage(Protocol):
@@ -111,7 +111,7 @@ class Line:
         self._head = answer_head(loaded.model, str(loaded.version))
         self._waiting: list[Passenger] = []
         self._ends = False
-        self._trouble = 0
+        self._trouble = self._rested = 0
 
     @classmethod
     def of(cls, arm: Bound, dataplane: Dataplane) -> "Line | bool":
@@ -132,8 +132,14 @@ class Line:
             and plain.name == self._name
             and plain.datatype == self._datatype
             and self.executor.inline
-            and self._trouble < MOST_TROUBLE
+            and (self._trouble < MOST_TROUBLE or self._has_rested())
         )
+
+    def _has_rested(self) -> bool:
+        self._rested += 1
+        if self._rested >= REST:
+            self._trouble = self._rested = 0
+        return self._trouble == 0
 
     def join(self, passenger: Passenger) -> None:
         """Run it with those that come in this turn; at once if there can be none."""

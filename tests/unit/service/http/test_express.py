@@ -1,0 +1,133 @@
+"""Who takes the shortest way, and who is left to the ordinary one."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from router.errors import Internal
+from service.http.express import MOST_TROUBLE, REST, Line, Passenger
+from service.http.replies import Arrival, Reply
+from service.protocol.short import Plain
+from service.protocol.tensors import Signature, TensorSpec
+
+SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1,)),))
+ROW = Plain("x", (1, 2), "FP32", [1.0, 2.0], None)
+
+
+class Carriage:
+    def __init__(self) -> None:
+        self.arrival = Arrival({}, "id", 0, "m", None)
+        self.response_complete = False
+        self.hurry: Callable[[], None] | None = None
+        self.reply: Reply | None = None
+        self.left = False
+
+    def deliver(self, reply: Reply) -> None:
+        self.reply = reply
+
+    def go_on(self, body: bytes, assignment: object) -> None:
+        self.left = True
+
+
+class Executor:
+    inline, quick_elements = True, 100
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.rows: list[int] = []
+
+    def is_lone(self) -> bool:
+        return True
+
+    def run_inline(self, feeds: Any, names: Any, body_hash: int) -> Any:
+        self.rows.append(len(feeds["x"]))
+        if self.error is not None:
+            raise self.error
+        with np.errstate(over="ignore"):
+            return [feeds["x"].sum(axis=1)], 0, 1, True
+
+
+@pytest.fixture
+def executor() -> Executor:
+    return Executor()
+
+
+@pytest.fixture
+def line(executor: Executor) -> Line:
+    watch = SimpleNamespace(cells_of_rows=lambda outputs, rows: [()] * rows)
+    batcher = SimpleNamespace(rows=8, limits=SimpleNamespace(wait_seconds=0))
+    loaded: Any = SimpleNamespace(
+        signature=SIGNATURE, executor=executor, batcher=batcher, model="m", version=1, watch=watch, output_names=["y"]
+    )
+    series = SimpleNamespace(observe=lambda *told: None)
+    arm: Any = SimpleNamespace(loaded=loaded, series=series, tap=None, stamp=None)
+    given = SimpleNamespace(version=1, variant="1", revision=1, reason="", unit=None)
+    dataplane: Any = SimpleNamespace(assignment=lambda *told: given, plain_route=lambda model: None)
+    made = Line.of(arm, dataplane)
+    assert isinstance(made, Line)
+    return made
+
+
+def ride(line: Line, plain: Plain = ROW) -> Carriage:
+    carriage = Carriage()
+    line.join(Passenger(carriage, b"{}", plain, 0, 0))
+    return carriage
+
+
+def test_a_row_is_answered(line: Line) -> None:
+    assert line.fits(ROW)
+    reply = ride(line).reply
+    assert reply is not None
+    assert reply.body == (
+        b'{"model_name":"m","model_version":"1","outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[3.0]}]}'
+    )
+
+
+def test_what_fails_goes_on_the_ordinary_way(line: Line, executor: Executor) -> None:
+    executor.error = Internal("broken")
+    assert ride(line).left
+
+
+def test_numbers_that_the_datatype_cannot_hold_and_answers_that_json_cannot_go_on_too(line: Line) -> None:
+    assert ride(line, Plain("x", (1, 2), "FP32", [1.0, 1e39], None)).left
+    assert ride(line, Plain("x", (1, 2), "FP32", [3e38, 3e38], None)).left
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Plain("z", (1, 2), "FP32", [1.0, 2.0], None),
+        Plain("x", (2, 2), "FP32", [1.0] * 4, None),
+        Plain("x", (2,), "FP32", [1.0, 2.0], None),
+        Plain("x", (1, 2), "FP64", [1.0, 2.0], None),
+    ],
+)
+def test_what_is_not_a_row_of_the_version_does_not_fit(line: Line, other: Plain) -> None:
+    assert not line.fits(other)
+
+
+def test_after_trouble_in_a_row_the_ordinary_way_is_taken_for_a_while(line: Line, executor: Executor) -> None:
+    executor.error = Internal("broken")
+    for _ in range(MOST_TROUBLE):
+        assert line.fits(ROW)
+        ride(line)
+    executor.error = None
+    assert [line.fits(ROW) for _ in range(REST)] == [False] * (REST - 1) + [True]
+    assert ride(line).reply is not None
+
+
+def test_who_has_left_before_the_end_of_the_turn_takes_no_part(line: Line, executor: Executor) -> None:
+    closed: list[object] = []
+    carriage = Carriage()
+    carriage.response_complete = True
+    assignment: Any = SimpleNamespace(close=closed.append)
+    line.join(Passenger(carriage, b"{}", ROW, 0, 0, None, assignment))
+    assert (executor.rows, len(closed), carriage.reply) == ([], 1, None)
+
+
+def test_a_version_that_is_not_loaded_is_not_for_this_way() -> None:
+    absent: Any = SimpleNamespace(loaded=None)
+    assert Line.of(absent, SimpleNamespace()) is False  # type: ignore[arg-type]
