@@ -18,7 +18,9 @@ class _Body(BaseModel):
 class VariantBody(_Body):
     """One arm of a route."""
 
-    version: StrictInt | Name = Field(description="a version number or an alias", examples=[2, "stable"])
+    version: StrictInt | Name = Field(
+        description="a version number, an alias or a target elsewhere", examples=[2, "stable"]
+    )
     weight: StrictInt | StrictFloat | Name = Field(description="percent, down to 0.0001", examples=[10, "12.5"])
     name: Name | None = Field(None, description="shown in `Serin-Variant`; by default the version's text")
 

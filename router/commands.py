@@ -9,13 +9,14 @@ from router.readiness import Sight, require_model
 from router.reports import InventoryModel
 from router.routes import KeySource, Route, Rule, Variant, live, resolve, validate_route, variant_named
 from router.state import Change, Event, State, Who, at_one_revision, same_decision, with_routes, without_route
+from router.targets import default_name
 from router.views import route_document
 from router.wanted import reconcile
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A variant as a person writes it: `version` may be an alias; without a name the version's text is the name."""
+    """A variant as a person writes it: `version` may be an alias; or a target; without a name its text is the name."""
 
     version: str
     weight_ppm: int
@@ -165,7 +166,7 @@ def _set(old: Route, command: SetRoute) -> Route:
     aliases = old.aliases if command.aliases is None else command.aliases
     naming = replace(old, aliases=aliases)
     variants = tuple(
-        Variant(share.name or share.version, resolve(naming, share.version), share.weight_ppm)
+        Variant(share.name or default_name(share.version), resolve(naming, share.version), share.weight_ppm)
         for share in command.shares
     )
     return replace(

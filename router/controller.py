@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,12 +10,13 @@ from functools import partial
 
 from router.acknowledgement import Acknowledgement, Applied, Limits, acknowledged
 from router.bell import Bell
-from router.commands import Load, RestoreRoute, RouteCommand, Unload, decide
+from router.commands import Load, RestoreRoute, RouteCommand, SetRoute, Unload, decide
 from router.errors import DeadlineExceeded, FailedPrecondition, SerinError, Unavailable
 from router.fleet import Fleet
 from router.obstacles import is_examined, is_held, of_load, of_route, of_version, versions_to_load
 from router.quarantine import CrashPolicy, crash_of, record_death
 from router.readiness import Answer, Readiness, Sight
+from router.remotes import Remotes
 from router.reports import (
     Death,
     FollowAnswer,
@@ -47,6 +48,7 @@ class ControllerSettings:
     limits: Limits = field(default_factory=Limits)
     crashes: CrashPolicy = field(default_factory=CrashPolicy)
     key: KeySource = DEFAULT_KEY
+    upstreams: frozenset[str] = frozenset()
 
 
 class Controller:
@@ -57,6 +59,7 @@ class Controller:
         self.bell = Bell()
         self.fleet = Fleet()
         self.inventory = InventoryReport()
+        self.remotes = Remotes(settings.upstreams)
         self.last_event = 0
         self.started_at = 0.0
         self._store = store
@@ -119,6 +122,8 @@ class Controller:
         again). DeadlineExceeded after the record: it stands, but a worker could not be shown to follow it.
         """
         await self.await_supervisor()
+        if isinstance(command, SetRoute):
+            await self.look_for(command.model, [share.version for share in command.shares])
         obstacle = partial(of_route, command)
         for _ in range(TURNS):
             await self._await_ready(obstacle, "nothing was changed")
@@ -159,6 +164,12 @@ class Controller:
         await self.bell.until(lambda: not is_held(command, self.sight()), self.settings.limits.load_seconds)
         return answer
 
+    async def look_for(self, model: str, references: Iterable[str]) -> None:
+        """Waits until it is known whether the targets among the references are there. Raises SerinError for others."""
+        if self.remotes.ask(model, references, _now()):
+            await self.report_inventory(self.remotes.local)
+            await self.bell.until(lambda: not self.remotes.has_news, self.settings.limits.look_seconds)
+
     def rescan(self) -> int:
         """Asks the inventory to look at the disk now; the number of the request."""
         self._rescans += 1
@@ -179,7 +190,7 @@ class Controller:
 
     async def report_inventory(self, report: InventoryReport) -> None:
         """Takes over what the inventory found, and records what follows from it."""
-        self.inventory = report
+        self.inventory = self.remotes.merged(report)
         who = Who("inventory", "found in the model repository")
         await self.write(lambda sight: reconcile(sight.state, sight.inventory, who, sight.key))
         self.bell.ring()

@@ -14,6 +14,7 @@ from router.readiness import Answer, Sight, require_model
 from router.rollout import Rollout, told
 from router.routes import Route, Variant, live, resolve
 from router.state import Change, State, same_decision, with_routes
+from router.targets import default_name, is_target
 from router.trouble import unready
 
 
@@ -141,7 +142,7 @@ def _candidate(index: int, arm: Arm, stable: Route, source: Variant) -> Variant:
     known = next((variant for variant in stable.variants if variant.version == version), None)
     if known is not None:
         return replace(known, weight_ppm=arm.weight_ppm)
-    name = arm.name or str(version)
+    name = arm.name or (default_name(arm.version) if is_target(arm.version) else str(version))
     taken = {variant.name for variant in stable.variants}
     return Variant(f"candidate-{version}" if name in taken else name, version, arm.weight_ppm)
 

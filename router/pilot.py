@@ -101,6 +101,7 @@ class Pilot:
                 why = unmeasurable(check, launch.spec.steps, number)
                 if why is not None:
                     raise InvalidArgument(f"steps[{number}].checks: {check.name}: {why}")
+        await self.controller.look_for(launch.spec.model, [arm.version for arm in launch.spec.to])
         async with self.controller.commanding:  # a route that a worker may yet refuse is no stable one
             await self.controller.write(lambda sight: launched(launch, sight, self.clock()))
         return await self._followed(launch.spec.model)
@@ -112,6 +113,8 @@ class Pilot:
         a worker could not be shown to follow it.
         """
         if command.move is Move.RETRY:
+            last = self.controller.state.rollouts.get(model)
+            await self.controller.look_for(model, [arm.version for arm in last.spec.to] if last else ())
             async with self.controller.commanding:
                 await self.controller.write(lambda sight: retried(model, command.who, sight, self.clock()))
         else:

@@ -21,6 +21,7 @@ from router.safeguards import (
     check_mirrors,
     check_units,
 )
+from router.targets import is_target, parse_target
 
 __all__ = [
     "DEFAULT_KEY", "MAX_ALIASES", "MAX_RULES", "MAX_VARIANTS", "MAX_VERSION", "PPM",
@@ -142,9 +143,12 @@ def routed_versions(route: Route) -> frozenset[int]:
 
 
 def resolve(route: Route, reference: str) -> int:
-    """The version that `reference` (digits or an alias) stands for. Raises NotFound for an unknown alias."""
+    """The version that `reference` (digits, an alias or a target) stands for. Raises NotFound for an unknown alias,
+    InvalidArgument for what is no target."""
     if is_version(reference):
         return int(reference)
+    if is_target(reference):
+        return parse_target(reference).number
     if reference in route.aliases:
         return route.aliases[reference]
     known = ", ".join(sorted(route.aliases)) or "none"

@@ -192,7 +192,7 @@ class SpecBody(_Document):
 
     model: Name = Field(description="the model's name")
     to: Version | Annotated[list[ArmBody], Field(min_length=1, max_length=MAX_VARIANTS - 1)] = Field(
-        description="a version or an alias; for ab a list with weights"
+        description="a version, an alias or a target elsewhere; for ab a list with weights"
     )
     source: Version | None = Field(None, alias="from", description="by default the version with all the weight")
     strategy: Strategy = Field(Strategy.CANARY, description="`steps` is what a list of steps is called")

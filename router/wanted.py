@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from router.reports import InventoryModel, InventoryReport, InventoryVersion, VersionState
 from router.routes import DEFAULT_KEY, PPM, KeySource, Route, RouteTable, Variant, Wanted, routed_versions
 from router.state import Change, Event, State, Who, at_one_revision, with_routes, with_unavailable, with_wanted
+from router.targets import is_remote
 from router.views import route_document
 
 _UNSETTLED = (VersionState.UNKNOWN, VersionState.LOADING)
@@ -128,12 +129,14 @@ def first_version(
 ) -> int | None:
     """The version that a model without a recorded route starts on; None while that cannot be said.
 
-    A named default that is not ready is waited for, not replaced: nobody asked for another one.
+    A named default that is not ready is waited for, not replaced: nobody asked for another one. What is elsewhere never
+    starts by itself.
     """
-    ready = {v for v, found in model.versions.items() if found.state is VersionState.READY and v in wanted}
+    own = {version: found for version, found in model.versions.items() if not is_remote(version)}
+    ready = {v for v, found in own.items() if found.state is VersionState.READY and v in wanted}
     if model.default_version is not None:
         return model.default_version if model.default_version in ready else None
-    for version, found in model.versions.items():
+    for version, found in own.items():
         if found.wanted and found.state in _UNSETTLED and (name, version) not in unloaded:
             return None
     return max(ready, default=None)

@@ -11,12 +11,14 @@ from router.errors import InvalidArgument, Kind
 from router.telemetry import How, Outcome, VariantSeries
 from service.feedback import Stamp
 from service.protocol.classification import classified
+from service.protocol.codec import PassedOn
 from service.protocol.json_codec import NonFinite
 from service.protocol.messages import InferRequest, InferResponse, OutputTensor, Parameter, RequestedOutput
 from service.protocol.tensors import Array
 from service.runtime.company import has_free_rows
 from service.runtime.engine import Loaded
 from service.runtime.gates import DEFAULT_PRIORITY
+from service.runtime.remote import RemoteExecutor
 
 OUTCOME_OF_KIND: Mapping[Kind, Outcome] = {
     Kind.INVALID_ARGUMENT: Outcome.CLIENT_ERROR,
@@ -35,7 +37,8 @@ Tap = Callable[[Mapping[str, Array], int, Callable[[], bytes | None]], None]
 
 
 class Call(Struct, frozen=True):
-    """What the front end knows of a request beside its tensors. Times are `perf_counter_ns`.
+    """What the front end knows of a request beside its tensors. Times are `perf_counter_ns`. `body`: the whole of it,
+    where another server could answer it as it is.
 
     A `Struct` like all that is made for each request: a frozen dataclass of this size costs a microsecond.
     """
@@ -48,6 +51,7 @@ class Call(Struct, frozen=True):
     body_hash: int = 0
     body_bytes: int = 0
     priority: int = DEFAULT_PRIORITY
+    body: bytes | None = None
 
 
 class Assignment(Struct):
@@ -167,6 +171,27 @@ async def run(
     assignment.queue_ns, assignment.compute_ns = queued, computed
     assignment.result_ns = perf_counter_ns()
     return dict(zip(wanted, arrays, strict=True))
+
+
+def passes(loaded: Loaded, assignment: Assignment, call: Call, request: InferRequest) -> bool:
+    """Whether the request may go to where the version is, and the answer back, and neither be looked into: nobody here
+    counts, samples, copies or compares what is in them."""
+    return (
+        loaded.passes
+        and call.body is not None
+        and assignment.guards is None
+        and assignment.tap is None
+        and not any(output.classification for output in request.outputs or ())
+    )
+
+
+async def pass_on(loaded: Loaded, assignment: Assignment, call: Call) -> PassedOn:
+    """Hand the request on as it came."""
+    executor = loaded.executor
+    assert isinstance(executor, RemoteExecutor)
+    encoded, queued, called = await executor.pass_on(call.body or b"", call.headers, call.deadline_ns, call.priority)
+    assignment.queue_ns, assignment.compute_ns, assignment.result_ns = queued, called, perf_counter_ns()
+    return PassedOn(assignment.model, str(assignment.version), (), encoded=encoded)
 
 
 def classes(tensors: Sequence[OutputTensor], wanted: Sequence[RequestedOutput], loaded: Loaded) -> list[OutputTensor]:

@@ -22,10 +22,12 @@ from router.familiar import FamiliarReader
 from router.guard import LOOPBACK_HOSTS
 from router.metrics import Sample
 from router.pilot import Pilot
+from router.remotes import Prober
 from router.rollout_api import Desk, rollout_router
 from router.routes import KeySource
 from router.statedir import StoreThread
 from service import logs
+from service.elsewhere import upstreams_of
 from service.faults import Faults
 from service.judging import outside_of
 from service.lifeline import Command, Lifeline, open_lifeline
@@ -72,6 +74,9 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         await controller.start()
         outside = outside_of(settings, controller, lambda: _now().timestamp())
         stack.push_async_callback(outside.judge.close)
+        upstreams = upstreams_of(settings)
+        stack.push_async_callback(upstreams.close)
+        prober = Prober(controller, upstreams, controller.now)
         pilot = Pilot(controller, boot_clock(_now), outside.assessor, on_trouble=_tell_trouble)
         metrics = _metrics(settings, controller, lambda: tuple(outside.samples(pilot)))
         options = _options(lifeline.config, settings, metrics)
@@ -85,6 +90,7 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         lifeline.report(listening=True)
         stack.push_async_callback(_cancelled, asyncio.create_task(pilot.run()))
         stack.push_async_callback(_cancelled, asyncio.create_task(outside.run()))
+        stack.push_async_callback(_cancelled, asyncio.create_task(prober.run()))
         await ended.wait()
         await controller.close()
         await port.close(CLOSE_SECONDS)
@@ -109,6 +115,7 @@ def _controller_settings(instance: str, settings: Settings) -> ControllerSetting
         supervised=True,
         limits=Limits(load_seconds=settings.load_wait_seconds),
         key=KeySource(header=settings.key_header.lower()),
+        upstreams=frozenset(settings.upstreams),
     )
 
 

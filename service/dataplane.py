@@ -11,7 +11,7 @@ from router.split import choose
 from router.telemetry import How, Outcome, Recorder, SeriesName
 from router.tokens import Given
 from service.bound import Bound, BoundRoute, routing_key
-from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call, Tap, classes, run
+from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call, Tap, classes, pass_on, passes, run
 from service.feedback import Feedback
 from service.guards import Guards
 from service.protocol.check import bind
@@ -168,6 +168,8 @@ class Dataplane:
         loaded = self._engine.acquire(assignment.model, assignment.version)
         outputs = None
         try:
+            if loaded.passes and passes(loaded, assignment, call, request):
+                return await pass_on(loaded, assignment, call)
             if call.body_bytes <= OFF_LOOP_BYTES or not request.is_text:
                 feeds = bind(request, loaded.signature)
             else:

@@ -1,4 +1,5 @@
-"""Tables of the settings that name others: `[sources.NAME]`, which are asked, and `[hooks.NAME]`, which are told.
+"""Tables of the settings that name others: `[sources.NAME]`, which are asked, `[hooks.NAME]`, which are told,
+and `[upstreams.NAME]`, which answer in place of models here.
 
 No secret stands here: only the file that holds it. Without one it is the variable that `secret_variable` names.
 """
@@ -29,6 +30,12 @@ def _url(text: str) -> str:
     if parts.fragment or not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("must be printable ASCII without a fragment")
     return text
+
+
+def _without_query(text: str) -> str:
+    if "?" in text:
+        raise ValueError("must end before any query")
+    return text.rstrip("/")
 
 
 def _name(text: str) -> str:
@@ -81,12 +88,33 @@ class HookSettings(_Named):
     ca_file: Path | None = Field(None, description="Certificates to trust in place of the public ones.")
 
 
-TABLES: dict[str, type[_Named]] = {"sources": SourceSettings, "hooks": HookSettings}
+class UpstreamSettings(_Named):
+    """A server of the V2 protocol whose models may be variants here, as `NAME#model` or `NAME#model/version`."""
+
+    url: Annotated[Url, AfterValidator(_without_query)] = Field(
+        description="What stands before `/v2`; redirects are not followed."
+    )
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = Field(
+        30.0, description="Longest time for one request, also where its caller would wait longer."
+    )
+    max_connections: Annotated[int, Field(ge=1, le=1024)] = Field(
+        32, description="Requests of one version that each worker has there at a time; more wait as `max_queue` says."
+    )
+    token_file: Path | None = Field(
+        None, description="File with a bearer token; else the variable `SERIN_UPSTREAM_<NAME>_TOKEN` if it is set."
+    )
+    ca_file: Path | None = Field(None, description="Certificates to trust in place of the public ones.")
+
+
+TABLES: dict[str, type[_Named]] = {"sources": SourceSettings, "hooks": HookSettings, "upstreams": UpstreamSettings}
+
+
+_SECRETS = {"sources": ("SOURCE", "TOKEN"), "hooks": ("HOOK", "SECRET"), "upstreams": ("UPSTREAM", "TOKEN")}
 
 
 def secret_variable(table: str, name: str) -> str:
     """The environment variable of a secret: `SERIN_HOOK_OPS_SECRET` of `[hooks.ops]`."""
-    kind, what = {"sources": ("SOURCE", "TOKEN"), "hooks": ("HOOK", "SECRET")}[table]
+    kind, what = _SECRETS[table]
     return f"SERIN_{kind}_{re.sub('[^A-Z0-9]', '_', name.upper())}_{what}"
 
 

@@ -38,11 +38,13 @@ def require_models(settings: Settings) -> None:
 
 
 def require_secrets(settings: Settings) -> None:
-    """Raises SettingsError when a secret of a source or hook is missing, too short, or cannot be read."""
+    """Raises SettingsError when a secret of a source, hook or upstream is missing, too short, or cannot be read."""
     for name in settings.hooks:
         hook_secret(settings, name)
     for name, source in settings.sources.items():
         secret("sources", name, source.token_file)
+    for name, upstream in settings.upstreams.items():
+        secret("upstreams", name, upstream.token_file)
 
 
 @contextmanager

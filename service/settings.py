@@ -23,7 +23,16 @@ from router.errors import InvalidArgument
 from router.metrics import Familiarity
 from service.cores import available_cores
 from service.faults import Faults
-from service.outside import MAX_NAMED, MIN_SECRET_BYTES, TABLES, HookSettings, Name, SourceSettings, secret_variable
+from service.outside import (
+    MAX_NAMED,
+    MIN_SECRET_BYTES,
+    TABLES,
+    HookSettings,
+    Name,
+    SourceSettings,
+    UpstreamSettings,
+    secret_variable,
+)
 from service.outside import reference as outside_reference
 
 PREFIX = "SERIN_"
@@ -132,6 +141,9 @@ class Settings(BaseSettings):
     )
     hooks: Annotated[dict[Name, HookSettings], Field(max_length=MAX_NAMED)] = Field(
         default={}, description="Who is told of events: `[hooks.NAME]`, in the file only."
+    )
+    upstreams: Annotated[dict[Name, UpstreamSettings], Field(max_length=MAX_NAMED)] = Field(
+        default={}, description="Servers whose models may be variants: `[upstreams.NAME]`, in the file only."
     )
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)

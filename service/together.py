@@ -21,9 +21,11 @@ from router.client import InventoryLink
 from router.controller import Controller, ControllerSettings
 from router.drift_api import drift_router
 from router.pilot import Pilot
+from router.remotes import Prober
 from router.rollout_api import Desk, rollout_router
 from router.routes import KeySource
 from router.statedir import StoreThread
+from service.elsewhere import upstreams_of
 from service.inventory import Guard, Rounds
 from service.judging import outside_of
 from service.runtime.ledger import Ledger
@@ -72,20 +74,23 @@ async def _controller(stack: AsyncExitStack, settings: Settings) -> tuple[Contro
     token = token_hex(16)
     store = await StoreThread.open(settings.state, datetime.now(UTC).isoformat(), [])
     stack.push_async_callback(store.close)
-    controller = Controller(
-        store, lambda: datetime.now(UTC), ControllerSettings(token_hex(8), key=KeySource(settings.key_header.lower()))
-    )
+    key, names = KeySource(settings.key_header.lower()), frozenset(settings.upstreams)
+    options = ControllerSettings(token_hex(8), key=key, upstreams=names)
+    controller = Controller(store, lambda: datetime.now(UTC), options)
     await controller.start()
     outside = outside_of(settings, controller, lambda: datetime.now(UTC).timestamp())
     stack.push_async_callback(outside.judge.close)
     pilot = Pilot(controller, boot_clock(lambda: datetime.now(UTC)), outside.assessor)
-    working = {asyncio.create_task(pilot.run()), asyncio.create_task(outside.run())}
+    upstreams = upstreams_of(settings)
+    stack.push_async_callback(upstreams.close)
+    prober = Prober(controller, upstreams, controller.now)
+    working = {asyncio.create_task(one.run()) for one in (pilot, outside, prober)}
     stack.push_async_callback(asyncio.wait, working, timeout=CLOSE_SECONDS)
     stack.push_async_callback(controller.close)
     desk = Desk(pilot, store, settings.state)
     parts = (rollout_router(desk), drift_router(controller, outside.monitor))
-    options = ApiOptions(token, models_directory=str(settings.models.absolute()), parts=parts)
-    return controller, create_app(controller, options), token
+    told = ApiOptions(token, models_directory=str(settings.models.absolute()), parts=parts)
+    return controller, create_app(controller, told), token
 
 
 async def _inventory(

@@ -27,6 +27,7 @@ from service import logs
 from service.about import About
 from service.cache import newest_table, write_table
 from service.dataplane import Dataplane
+from service.elsewhere import upstreams_of
 from service.faults import Faults
 from service.feedback import Feedback, class_labels, unsigned
 from service.feedback import Options as FeedbackOptions
@@ -41,9 +42,11 @@ from service.runtime.engine import Engine
 from service.runtime.executor import Limits as RunLimits
 from service.runtime.executor import Runnable
 from service.runtime.faulty import FaultySession
+from service.runtime.health import Health
 from service.runtime.loading import Loader
 from service.runtime.packed import Packed
 from service.runtime.pool import SHADOW_SLOT, Pool
+from service.runtime.remote import RemoteLoader
 from service.runtime.session import RUNTIME_VERSION, Session, SessionOptions
 from service.sampling import Sampler
 from service.settings import Settings
@@ -102,6 +105,9 @@ class Worker:
         await self._connect()
         self.pool = pool = Pool(max(2, settings.concurrency * 2), segment)
         self._stack.callback(pool.close)
+        upstreams = upstreams_of(settings)
+        self._stack.push_async_callback(upstreams.close)
+        remote = RemoteLoader(upstreams, settings.models, settings.max_queue, settings.max_body_bytes)
         self.engine = Engine(
             self._loader(),
             pool,
@@ -109,7 +115,11 @@ class Worker:
             unload_wait_seconds=settings.unload_wait_seconds,
             counters=partial(run_counter, segment),
         )
+        self.engine.load_remote = remote.load
         self._stack.push_async_callback(self.engine.close)
+        if settings.upstreams:
+            looking = asyncio.create_task(Health(self.engine, upstreams).run(), name="health")
+            self._stack.push_async_callback(_cancelled, looking)
         sampler = Sampler(self.recorder, self._place.slot, settings.workers)
         self._stack.callback(sampler.close)
         feedback = self._feedback(segment)

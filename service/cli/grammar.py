@@ -7,9 +7,11 @@ from typing import Any
 
 from router.errors import InvalidArgument
 from router.routes import PPM, Variant, is_version, percent_to_ppm, ppm_to_percent
+from router.targets import default_name
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
-VARIANT = re.compile(rf"^(?:(?P<name>{NAME}):)?(?P<version>{NAME})=(?P<weight>[^=]+)$")
+TARGET = rf"{NAME}#{NAME}(?:/{NAME})?"
+VARIANT = re.compile(rf"^(?:(?P<name>{NAME}):)?(?P<version>{TARGET}|{NAME})=(?P<weight>[^=]+)$")
 RULE = re.compile(r"^(?P<header>[^:\s]+)\s*(?::\s*(?P<value>.*?))?\s*->\s*(?P<variant>\S+)$")
 ALIAS = re.compile(rf"^(?P<name>{NAME})=(?P<version>[0-9]*)$")
 
@@ -19,7 +21,7 @@ Document = dict[str, Any]
 def shares(words: Sequence[str]) -> list[Document]:
     """`1=90 canary:2=10 stable=5` as the variants of a PUT. Weights are percent and must sum to 100.
 
-    A word is `[name:]version=percent`; the version may be an alias; without a name the version's text is the name.
+    A word is `[name:]version=percent`; the version may be an alias or a target; without a name its text is the name.
     """
     found = []
     total = 0
@@ -40,7 +42,7 @@ def variants(words: Sequence[str]) -> tuple[Variant, ...]:
     """The same words as variants of an offline route; an alias counts as version 0, since only its name is hashed."""
     return tuple(
         Variant(
-            name=str(share.get("name", share["version"])),
+            name=share.get("name", default_name(str(share["version"]))),
             version=share["version"] if isinstance(share["version"], int) else 0,
             weight_ppm=percent_to_ppm(share["weight"]),
         )

@@ -49,8 +49,9 @@ def set_route(
 ) -> None:
     """Split the traffic of MODEL, as in: serin route set digits 1=90 2=10
 
-    Weights are percent and sum to 100. A version may be an alias; NAME: gives the variant another name than its
-    version, as in canary:2=10. What no flag names stays as it is. The command returns when every worker has applied it.
+    Weights are percent and sum to 100. A version may be an alias, or UPSTREAM#MODEL[/VERSION] for one elsewhere; NAME:
+    gives the variant another name, as in canary:2=10. What no flag names stays as it is. The command returns when every
+    worker has applied it.
     """
     body: Document = {"variants": grammar.shares(weights), "reason": reason or None}
     with asked.connect() as client:

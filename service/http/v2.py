@@ -241,6 +241,7 @@ class V2:
             body_hash=xxh3_64_intdigest(body),
             body_bytes=len(body),
             priority=priority_of(request.parameters) if request.parameters else DEFAULT_PRIORITY,
+            body=body if write is encode else None,  # nobody elsewhere is asked in another dialect
         )
         if assignment is None:
             assignment = self._dataplane.assign(call, request)

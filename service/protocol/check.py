@@ -40,10 +40,11 @@ def bind(request: InferRequest, signature: Signature) -> dict[str, Array]:
     if len(request.inputs) != len(specs):
         missing = (name for name in specs if name not in request.inputs)
         raise BadRequest(f"missing: input {_names(missing)}")
-    return {name: _array(tensor) for name, tensor in request.inputs.items()}
+    return {name: array_of(tensor) for name, tensor in request.inputs.items()}
 
 
-def _array(tensor: InputTensor) -> Array:
+def array_of(tensor: InputTensor) -> Array:
+    """The array of a tensor whose datatype and shape were agreed to. Raises BadRequest."""
     data = tensor.data
     if isinstance(data, msgspec.Raw):
         return json_data.parse(tensor, data)

@@ -44,6 +44,12 @@ class Encoded(msgspec.Struct, frozen=True):
     non_finite: Mapping[str, int] = _NO_COUNTS
 
 
+class PassedOn(InferResponse, frozen=True, kw_only=True):
+    """An answer that another server has written: its outputs are not looked into."""
+
+    encoded: Encoded
+
+
 def decode(
     body: bytes | bytearray | memoryview, header_length: int | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> InferRequest:
@@ -82,6 +88,8 @@ def encode(response: InferResponse, request: InferRequest, policy: NonFinite = "
 
     `policy` says how NaN and infinities are written in JSON. Raises NonFiniteOutput where it is `error`.
     """
+    if isinstance(response, PassedOn):
+        return response.encoded
     if request.outputs is None and not request.binary_output:
         short = write_short(response)
         if short is not None and not needs_care(short):

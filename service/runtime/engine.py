@@ -2,27 +2,29 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
-from router.errors import NotFound, SerinError, Unavailable
+from router.errors import FailedPrecondition, NotFound, SerinError, Unavailable
 from router.reports import States, VersionState, WorkerVersion
 from router.routes import Wanted
 from router.runs import RunCounter
+from router.targets import Target, target_of
 from service.protocol.tensors import Signature
 from service.runtime.batcher import Batcher, BatchLimits
 from service.runtime.company import has_free_rows
 from service.runtime.executor import Executor, OnRun
-from service.runtime.loading import Loader, Parts, reason_of
+from service.runtime.loading import Loader, Parts, Signed, reason_of
 from service.runtime.manifest import Manifest
 from service.runtime.pool import LOAD_SLOT, LOAD_THREADS, Pool
 from service.runtime.seats import Feeds
-from service.runtime.session import Session
 from service.watch import Watch
 
 Key = tuple[str, int]
 Counters = Callable[[str, int], RunCounter]
 """Where to count the runs of (model, version). May raise ResourceExhausted."""
+
+LoadRemote = Callable[[str, Target, Wanted], Awaitable[Parts]]
 
 log = logging.getLogger("engine")
 
@@ -49,18 +51,19 @@ class Loaded:
     """One version in memory, lent by `Engine.acquire` and held until each of its `users` has released it.
 
     `output_names` in the model's order, `datatypes` of the outputs by name, `watched_names` of those that are counted.
-    `batcher` stands before `executor` where requests run together.
+    `passes`: it is elsewhere, and a whole body may go there as it is. `batcher` stands before `executor` where
+    requests run together.
     """
 
     __slots__ = (
         *("model", "version", "digest", "session", "signature", "manifest", "watch", "executor", "batcher"),
-        *("output_names", "datatypes", "watched_names", "users", "drained"),
+        *("output_names", "datatypes", "watched_names", "users", "drained", "passes"),
     )
 
     def __init__(self, key: Key, digest: str, parts: Parts, executor: Executor) -> None:
         self.model, self.version = key
         self.digest = digest
-        self.session: Session = parts.session
+        self.session: Signed = parts.session
         self.signature: Signature = parts.session.signature
         self.manifest: Manifest = parts.manifest
         self.watch: Watch = parts.watch
@@ -69,6 +72,7 @@ class Loaded:
         self.watched_names = tuple(dict.fromkeys(family.output for family in parts.watch.families))
         self.executor = executor
         self.batcher: Batcher | None = None
+        self.passes = parts.whole == key[0] and not parts.watch.families
         self.users = 0
         self.drained: asyncio.Event | None = None
 
@@ -95,7 +99,10 @@ class _Record:
 
 
 class Engine:
-    """Made and used on one event loop; `close` it there. `on_change` is called there after any change of `states`."""
+    """Made and used on one event loop; `close` it there. `on_change` is called there after any change of `states`.
+
+    `load_remote`: how versions elsewhere are loaded; None: not at all.
+    """
 
     def __init__(
         self,
@@ -111,6 +118,7 @@ class Engine:
         self._on_change = on_change
         self._unload_wait_seconds = unload_wait_seconds
         self._counters = counters
+        self.load_remote: LoadRemote | None = None
         self._load_pool = Pool(LOAD_THREADS, pool.marks, first_slot=LOAD_SLOT)
         self._records: dict[Key, _Record] = {}
         self._ready: dict[Key, Loaded] = {}
@@ -146,8 +154,7 @@ class Engine:
             self._records[key] = _Record()
         for key, record in self._records.items():
             record.wanted = goals.get(key)
-            if record.wanted != record.done and record.task is None:
-                record.task = asyncio.create_task(self._steer(key, record), name=f"steer {key[0]}:{key[1]}")
+            self._begin(key, record)
         if unknown:
             self._on_change()
 
@@ -173,6 +180,26 @@ class Engine:
         for key, loaded in self._ready.items():
             loaded.executor.suspect(key in self._suspects)
 
+    def remotes(self) -> dict[Key, Target]:
+        """The wanted versions that are elsewhere."""
+        wanted = {key: record.wanted for key, record in self._records.items() if record.wanted is not None}
+        return {key: target for key, goal in wanted.items() if (target := target_of(goal.digest)) is not None}
+
+    def note_remote(self, key: Key, reason: str) -> None:
+        """A version elsewhere does not answer, for that reason, or answers ("")."""
+        record = self._records.get(key)
+        if record is None or record.task is not None:
+            return  # it is being loaded or unloaded: that will tell
+        if record.loaded is None:
+            if not reason:
+                record.done = None
+                self._begin(key, record)
+        elif reason and self._ready.pop(key, None) is not None:
+            self._change(record, VersionState.UNAVAILABLE, reason, record.loaded.digest)
+        elif not reason and key not in self._ready:
+            self._ready[key] = record.loaded
+            self._change(record, VersionState.READY, "", record.loaded.digest)
+
     async def settled(self) -> None:
         """Wait until everything that is wanted was loaded or has failed, and all else is gone."""
         while tasks := [record.task for record in self._records.values() if record.task is not None]:
@@ -189,6 +216,10 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._load_pool.close()
+
+    def _begin(self, key: Key, record: _Record) -> None:
+        if record.wanted != record.done and record.task is None:
+            record.task = asyncio.create_task(self._steer(key, record), name=f"steer {key[0]}:{key[1]}")
 
     async def _steer(self, key: Key, record: _Record) -> None:
         try:
@@ -219,8 +250,8 @@ class Engine:
             return
         if record.wanted != goal:
             return  # overtaken: the next turn of the loop does what is wanted now
-        limits = self._loader.limits_of(parts.manifest.execution)
-        executor = Executor(parts.runnable, self._pool, limits, parts.profile, token)
+        limits = parts.limits or self._loader.limits_of(parts.manifest.execution)
+        executor = parts.executor(parts.runnable, self._pool, limits, parts.profile, token)
         executor.suspect(key in self._suspects)
         executor.on_run = by_rows(count, has_free_rows(parts.session.signature))
         loaded = Loaded(key, goal.digest, parts, executor)
@@ -233,6 +264,11 @@ class Engine:
         self._change(record, VersionState.READY, "", goal.digest)
 
     async def _parts(self, key: Key, goal: Wanted, token: int) -> Parts:
+        target = target_of(goal.digest)
+        if target is not None:
+            if self.load_remote is None:
+                raise FailedPrecondition(f"{target} is elsewhere, which this program does not ask")
+            return await self.load_remote(key[0], target, goal)
         async with self._load_pool.gate:
             return await self._load_pool.submit(lambda: self._load_in_thread(key, goal, token))
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter_ns
+from typing import Protocol
 
 from router.errors import FailedPrecondition, SerinError
 from router.routes import Wanted
+from service.protocol.tensors import Signature
 from service.runtime import repository
 from service.runtime.company import best_count, fit_rows
-from service.runtime.executor import Limits, Runnable
+from service.runtime.executor import Executor, Limits, Runnable
 from service.runtime.golden import GoldenError, parse_golden
 from service.runtime.manifest import Execution, Manifest, parse_manifest
 from service.runtime.options import options_of
@@ -26,15 +28,25 @@ ALWAYS_INLINE = 1 << 62
 log = logging.getLogger("loading")
 
 
+class Signed(Protocol):
+    """A session here or elsewhere."""
+
+    signature: Signature
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What came of one load. `runnable` is the session, or what the loader put before it."""
+    """What came of one load. `runnable` is the session, or what the loader put before it. `limits` None: the server's.
+    `executor` runs it. `whole`: the model that takes whole bodies elsewhere."""
 
-    session: Session
+    session: Signed
     runnable: Runnable
     manifest: Manifest
     watch: Watch
     profile: Profile
+    limits: Limits | None = None
+    executor: type[Executor] = Executor
+    whole: str = ""
 
 
 def no_wrap(model: str, version: int, session: Session) -> Runnable:

@@ -4,18 +4,22 @@ from pathlib import Path
 
 import pytest
 
+from router.errors import FailedPrecondition
+from router.targets import parse_target
 from service import preflight, settings
+from service.elsewhere import upstreams_of
 from service.outside import secret_variable
 from service.settings import Settings, SettingsError, hook_secret, load, secret
 
 HOOK = '[hooks.ops]\nurl = "https://ops.example/in"\n'
+OTHER = '[upstreams.other]\nurl = "http://triton:8000"\n'
 SOURCE = '[sources.prom]\nkind = "prometheus"\nurl = "http://prom:9090"\n'
 
 
 @pytest.fixture(autouse=True)
 def an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("CONFIG", "HOOKS", "SOURCES", "HOOK_OPS_SECRET", "SOURCE_PROM_TOKEN"):
+    for name in ("CONFIG", "HOOKS", "SOURCES", "HOOK_OPS_SECRET", "SOURCE_PROM_TOKEN", "UPSTREAM_OTHER_TOKEN"):
         monkeypatch.delenv(f"SERIN_{name}", raising=False)
 
 
@@ -45,6 +49,9 @@ def test_the_environment_holds_no_tables(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (OTHER.replace("8000", "8000/v2?x=1"), "serin.toml: upstreams.other.url: must end before any query"),
+        (OTHER.replace("http:", "file:"), "serin.toml: upstreams.other.url: must be an http:// or https:// URL"),
+        (OTHER + "max_connections = 0\n", "serin.toml: upstreams.other.max_connections: should be greater than or"),
         (HOOK + "secret = 'x'\n", "serin.toml: unknown setting 'hooks.ops.secret'; did you mean 'secret_file'?"),
         (
             '[sources.prom]\nurl = "http://p"\n',
@@ -102,3 +109,25 @@ def test_the_reference_explains_both_tables() -> None:
     assert "`[sources.NAME]`" in page
     assert "`[hooks.NAME]`" in page
     assert "--hooks" not in page
+
+
+async def test_an_upstream_is_ready_to_be_asked_with_its_token_that_nothing_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SERIN_UPSTREAM_OTHER_TOKEN", "abc123")
+    found = given(OTHER.replace("8000", "8000/base/"))
+
+    upstreams = upstreams_of(found)
+    upstream = upstreams.named(parse_target("other#digits"))
+    await upstreams.close()
+
+    assert (upstream.url, upstream.token) == ("http://triton:8000/base", "abc123")
+    assert "abc123" not in repr(upstream)
+    with pytest.raises(FailedPrecondition, match=r"there is no \[upstreams.evil\]"):
+        upstreams.named(parse_target("evil#digits"))
+
+
+def test_a_token_of_an_upstream_that_no_header_can_hold_is_refused() -> None:
+    Path("token").write_bytes(b"abc\r\nx: y")
+    with pytest.raises(SettingsError, match=r"upstreams.other: its token is not printable ASCII"):
+        upstreams_of(given(OTHER + 'token_file = "token"\n'))
