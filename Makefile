@@ -9,7 +9,7 @@ ENTER  := $(BIN)/python
 PIP    := $$(cat .venv/.pip) --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-slow check format bench bench-peers figures models docs proto lock clean
+.PHONY: help run demo test test-slow test-peers check format bench bench-peers figures models docs proto lock clean
 
 help:
 	@echo 'Serin: serve versions of ONNX models, split traffic among them, see what each predicts.'
@@ -20,6 +20,7 @@ help:
 	@echo '  make check      what must be green before a push: format, lint, types, imports, unit and docs tests'
 	@echo
 	@echo '  make test-slow  the slow tests: image steps, Kubernetes manifests, promtool'
+	@echo '  make test-peers the clients of KServe and MLServer, and curl; first installs them in environments of their own'
 	@echo '  make format     let ruff rewrite the sources'
 	@echo '  make bench      the short load tests; prints the numbers of this machine'
 	@echo '  make bench-peers  the long ones, beside MLServer and KServe in environments of their own (20 minutes)'
@@ -71,6 +72,10 @@ test: .venv/.dev
 
 test-slow: .venv/.dev
 	@$(ENTER) -m pytest -q -m slow tests $(ARGS)
+
+test-peers: .venv/.dev
+	-@$(ENTER) -m loadtests.peers
+	@$(ENTER) -m pytest -q tests/peers $(ARGS)
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

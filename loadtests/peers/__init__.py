@@ -32,7 +32,7 @@ def command(name: str, file: Path, model: str) -> list[str] | None:
         return None
     if not is_installed(name):
         raise NotInstalled(f"{name} is not installed; `python -m loadtests.peers` tries it")
-    return [str(_python(name)), str(HERE / f"{name}_app.py"), str(file), model]
+    return [str(python(name)), str(HERE / f"{name}_app.py"), str(file), model]
 
 
 def is_installed(name: str) -> bool:
@@ -47,7 +47,7 @@ def install(name: str) -> None:
         return
     venv.create(CACHE / name, clear=True, with_pip=True)
     words = ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes"]
-    pip = [str(_python(name)), *words, "-r", str(HERE / f"{name}.lock")]
+    pip = [str(python(name)), *words, "-r", str(HERE / f"{name}.lock")]
     try:
         done = subprocess.run(pip, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -63,7 +63,8 @@ def versions(name: str) -> str:
     return next(line.split("==")[1].split()[0] for line in lines if line.startswith(f"{name}=="))
 
 
-def _python(name: str) -> Path:
+def python(name: str) -> Path:
+    """The interpreter of its environment."""
     return CACHE / name / "bin" / Path(sys.executable).name
 
 
