@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any, Protocol
 
-from router.errors import Cancelled, DeadlineExceeded, ResourceExhausted
+from router.errors import Cancelled, DeadlineExceeded, ResourceExhausted, SerinError
 from service.protocol.tensors import Array
 from service.runtime.gates import DEFAULT_PRIORITY, Gate
 from service.runtime.jobs import Job, Result, Timed, Turn, seconds_until
@@ -24,6 +24,12 @@ PROOF_RUNS = 64
 has stayed there for STEADY_RUNS."""
 
 STEADY_RUNS = 4096
+
+SECOND_LOOKS = 8
+"""So often until then a slow run is repeated at once in a thread: one that is quick there was slow for no reason of the
+version's, and costs it nothing more. Else of two equal versions the one that was hit would stay the slower for long."""
+
+LOOK_SECONDS = 1.0
 
 LEAST_RETRY_SECONDS = 0.1
 MOST_RETRY_SECONDS = 30.0
@@ -71,6 +77,7 @@ class Executor:
         self._inline_at_best = profile.inline_elements
         self._proof_runs = PROOF_RUNS
         self._runs_in_threads = self._cpu_ns = self._runs_on_loop = 0
+        self._second_looks, self._looking = 0, set[asyncio.Task[None]]()
         self.in_flight = 0
         self.queued = 0
         self._waiting: set[Turn] = set()
@@ -121,14 +128,14 @@ class Executor:
 
     def run_inline(self, feeds: Feeds, names: Names = None, body_hash: int = 0) -> Ran:
         """Run here and now. Raises Interrupted when it held up the loop for too long, and what the session raises."""
-        slot, switch = self._slot, self._switch
+        slot, switch, ended = self._slot, self._switch, True
         slot.enter(self.token, body_hash)
         begun = perf_counter_ns()
         self._watchdog.enter(switch, begun)
         try:
             outputs = self._run(feeds, names, switch)
         except Cancelled as error:
-            self._switch = self.runnable.switch()
+            self._switch, ended = self.runnable.switch(), False
             raise Interrupted("the run held up the event loop") from error
         finally:
             self._watchdog.leave()
@@ -136,7 +143,7 @@ class Executor:
             self._runs_on_loop += 1
             cost = perf_counter_ns() - begun
             if cost > SLOW_INLINE_NS and cost - self._watchdog.run_queue.waited() > SLOW_INLINE_NS:
-                self._leave_loop()
+                self._leave_loop(feeds if ended else None)
         self.on_run(feeds, cost, begun)
         return outputs, 0, cost, True
 
@@ -249,12 +256,29 @@ class Executor:
         self.queued += change
         self.on_queue(self.queued)
 
-    def _leave_loop(self) -> None:
+    def _leave_loop(self, feeds: Feeds | None) -> None:
+        """`feeds`: with which it was slow; None when that is beyond doubt."""
         self.inline_elements = -1
         self._runs_in_threads = self._cpu_ns = 0
         if self._runs_on_loop >= STEADY_RUNS:
-            self._proof_runs = PROOF_RUNS
+            self._proof_runs, self._second_looks = PROOF_RUNS, 0
         self._runs_on_loop = 0
+        if feeds is not None and self._second_looks < SECOND_LOOKS:
+            self._second_looks += 1
+            look = asyncio.get_running_loop().create_task(self._look_again(feeds))
+            self._looking.add(look)
+            look.add_done_callback(self._looking.discard)
+
+    async def _look_again(self, feeds: Feeds) -> None:
+        """Run what was slow once more, in a thread: back to the loop if that takes little of the thread's own time."""
+        model, deadline_ns = self.runnable, perf_counter_ns() + int(LOOK_SECONDS * 1e9)
+        job: Job[list[Array]] = Job(lambda switch: model.run(feeds, None, switch), model.switch())
+        try:
+            await self._result(self.submit(job, await self.take_turn(deadline_ns)), job, deadline_ns)
+        except SerinError:
+            return
+        if job.cpu_ns < INLINE_NS:
+            self.inline_elements = self._inline_at_best
 
     def _return_to_loop(self) -> None:
         """A run that was slow because the machine was, and not the model, must not cost the version its quick way for

@@ -150,9 +150,42 @@ async def test_a_run_that_only_waited_for_a_processor_moves_nothing(model: Model
         assert not executor.inlines(X)
 
 
+async def test_a_slow_run_that_is_quick_when_it_is_repeated_costs_the_version_nothing(
+    model: Model, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = made(model, pool, inline=4)
+    pool.watchdog.run_queue = RunQueue(Path("/nowhere"))  # never waits
+    monkeypatch.setattr(executors, "INLINE_NS", 10**12)
+    model.go.set()
+    for look in range(executors.SECOND_LOOKS + 1):
+        with monkeypatch.context() as slow:
+            slow.setattr(executors, "SLOW_INLINE_NS", 0)
+            executor.run_inline(X)
+        assert not executor.inlines(X)
+        if look < executors.SECOND_LOOKS:
+            await until(lambda: executor.inlines(X))
+    runs = model.begun
+    await executor.run(X, None, FAR)
+    assert (executor.inlines(X), model.begun) == (False, runs + 1), "there is an end to it"
+
+
+async def test_a_run_that_is_slow_again_stays_away_from_the_loop(
+    model: Model, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = made(model, pool, inline=4)
+    pool.watchdog.run_queue = RunQueue(Path("/nowhere"))
+    monkeypatch.setattr(executors, "SLOW_INLINE_NS", 0)
+    monkeypatch.setattr(executors, "INLINE_NS", 0)
+    model.go.set()
+    executor.run_inline(X)
+    await until(lambda: model.begun == 2 and not model.running and not executor.in_flight)
+    assert not executor.inlines(X)
+
+
 async def test_quick_runs_in_threads_bring_a_version_back_to_the_loop(
     model: Model, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(executors, "SECOND_LOOKS", 0)
     executor = made(model, pool, inline=4)
     model.go.set()
     with monkeypatch.context() as slow:
