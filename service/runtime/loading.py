@@ -25,6 +25,7 @@ from service.runtime.session import Session, SessionOptions
 from service.watch import Watch, compile_watch
 
 ALWAYS_INLINE = 1 << 62
+MOST_MEASURED = 4096
 log = logging.getLogger("loading")
 
 
@@ -59,6 +60,7 @@ class Loader:
     """How versions are loaded. `wrap` may put something before the session (faults); it is warmed up without that.
 
     `packed`: where weights may lie that all workers share. `execution`: in place of what model.toml says of it.
+    `measured`: what content was measured to cost, so that versions of equal content run alike in a process.
     """
 
     models_dir: Path
@@ -67,6 +69,7 @@ class Loader:
     wrap: Callable[[str, int, Session], Runnable] = no_wrap
     packed: Packed | None = None
     execution: Execution | None = None
+    measured: dict[tuple[str, str], Profile] = field(default_factory=dict)
 
     def load(self, model: str, version: int, wanted: Wanted) -> Parts:
         """Load what is wanted and nothing else. Raises FailedPrecondition with a reason fit to be shown.
@@ -79,7 +82,8 @@ class Loader:
             self._require_content(files, wanted)
             manifest = self._manifest(model)
             session = self._session(files, wanted.digest, options_of(self.options, manifest.runtime))
-            parts = self._parts(model, version, session, manifest)
+            profile = self._profile(model, version, session, (wanted.digest, manifest))
+            parts = self._parts(model, version, session, (manifest, profile))
             if self._files(model, version).stamp != files.stamp:
                 raise FailedPrecondition("its files changed while they were read")
         except Refused as refused:
@@ -126,15 +130,25 @@ class Loader:
                 log.warning("%s: its packed weights cannot be used: %s", files.path, error.message)
         return Session(os.path.join(files.path, MODEL_FILE), options)
 
-    def _parts(self, model: str, version: int, session: Session, manifest: Manifest) -> Parts:
-        runnable, profile = self.wrap(model, version, session), self._profile(model, version, session, manifest)
+    def _parts(self, model: str, version: int, session: Session, known: tuple[Manifest, Profile]) -> Parts:
+        runnable, (manifest, profile) = self.wrap(model, version, session), known
         if runnable is not session and manifest.execution.mode != "inline":
             # What stands before the session was not measured and may well block.
             profile = Profile(-1, profile.run_ns, manifest.execution.max_batch_rows or 1)
         watch = compile_watch(manifest.meanings(), session.signature)
         return Parts(session=session, runnable=runnable, manifest=manifest, watch=watch, profile=profile)
 
-    def _profile(self, model: str, version: int, session: Session, manifest: Manifest) -> Profile:
+    def _profile(self, model: str, version: int, session: Session, content: tuple[str, Manifest]) -> Profile:
+        """What it costs, measured by runs that warm it up; of content that was measured before, what was found then."""
+        digest, manifest = content
+        found = self._measure(model, version, session, manifest)
+        if not digest:
+            return found
+        if len(self.measured) >= MOST_MEASURED:
+            self.measured.clear()
+        return self.measured.setdefault((digest, manifest.model_dump_json(include={"execution", "runtime"})), found)
+
+    def _measure(self, model: str, version: int, session: Session, manifest: Manifest) -> Profile:
         known = self._golden_feeds(model, version, manifest)
         measured = warm_up(session.run, session.signature, known, perf_counter_ns)
         rows = self._batch_rows(session, known, manifest.execution)

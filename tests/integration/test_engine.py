@@ -103,6 +103,16 @@ async def test_what_is_wanted_is_loaded_warmed_up_and_lent(world: World) -> None
     assert world.changes >= 2
 
 
+async def test_equal_content_counts_as_equally_costly(world: World) -> None:
+    for version in (1, 2):
+        place(world.models, "m", version, times(3))
+    place(world.models, "m", 3, times(4))
+    loader = Loader(world.models)
+    parts = [loader.load("m", version, wanted) for version, wanted in world.wanted(1, 2, 3)["m"].items()]
+    assert parts[0].profile is parts[1].profile
+    assert parts[0].profile is not parts[2].profile
+
+
 async def test_what_is_not_wanted_is_not_found(world: World) -> None:
     place(world.models, "m", 1, times(3))
     place(world.models, "m", 2, times(4))
