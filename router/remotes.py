@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from router.bell import Bell
 from router.errors import FailedPrecondition, ResourceExhausted, SerinError
+from router.names import NAME_RULE, is_name, require
 from router.reports import InventoryModel, InventoryReport, InventoryVersion, VersionState
 from router.routes import routed_versions
 from router.state import State
@@ -50,6 +51,7 @@ class Remotes:
     def ask(self, model: str, references: Iterable[str], now: float) -> bool:
         """Take up the targets among the references; whether there were any. Raises SerinError."""
         targets = [parse_target(reference) for reference in references if is_target(reference)]
+        require(not targets or is_name(model), "model", NAME_RULE)
         for target in targets:
             if target.upstream not in self._upstreams:
                 known = ", ".join(sorted(self._upstreams)) or "none"
@@ -116,19 +118,31 @@ class Controlling(Protocol):
 
 
 class Prober:
-    """Asks upstreams for the metadata of targets. `clock`: monotonic seconds, those of `Remotes.ask`."""
+    """Asks upstreams for the metadata of targets. `clock`: monotonic seconds, those of `Remotes.ask`. `on_trouble`: why
+    what was found could not be recorded; the next look tries again."""
 
-    def __init__(self, controller: Controlling, upstreams: Upstreams, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        controller: Controlling,
+        upstreams: Upstreams,
+        clock: Callable[[], float],
+        on_trouble: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self._controller = controller
         self._upstreams = upstreams
         self._clock = clock
+        self._on_trouble = on_trouble
         self._places = asyncio.Semaphore(TOGETHER)
+        self._untold = False
 
     async def run(self) -> None:
         """Look again and again, at once when something is asked for. Ends with the controller."""
         controller = self._controller
         while not controller.closing:
-            await self.look()
+            try:
+                await self.look()
+            except SerinError as error:
+                self._on_trouble(error.message)
             await controller.bell.until(lambda: controller.closing or controller.remotes.has_news, EVERY_SECONDS)
 
     async def look(self) -> None:
@@ -136,8 +150,11 @@ class Prober:
         remotes, state = self._controller.remotes, self._controller.state
         due = remotes.due(state, self._clock())
         found = await asyncio.gather(*(self._examined(target) for target in due.values()))
-        if remotes.take(self._controller.state, dict(zip(due, found, strict=True))):
+        news = remotes.take(self._controller.state, dict(zip(due, found, strict=True)))
+        self._untold = news or self._untold
+        if self._untold:
             await self._controller.report_inventory(remotes.local)
+            self._untold = False
 
     async def _examined(self, target: Target) -> InventoryVersion:
         try:

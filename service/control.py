@@ -76,7 +76,7 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         stack.push_async_callback(outside.judge.close)
         upstreams = upstreams_of(settings)
         stack.push_async_callback(upstreams.close)
-        prober = Prober(controller, upstreams, controller.now)
+        prober = Prober(controller, upstreams, controller.now, _tell_unrecorded)
         pilot = Pilot(controller, boot_clock(_now), outside.assessor, on_trouble=_tell_trouble)
         metrics = _metrics(settings, controller, lambda: tuple(outside.samples(pilot)))
         options = _options(lifeline.config, settings, metrics)
@@ -107,6 +107,10 @@ def _tell_trouble(model: str, text: str) -> None:
         logs.get("controller").warning("a rollout cannot go on", model=model, reason=text)
     else:
         logs.get("controller").info("the rollout goes on", model=model)
+
+
+def _tell_unrecorded(text: str) -> None:
+    logs.get("controller").warning("what upstreams say cannot be recorded", reason=text)
 
 
 def _controller_settings(instance: str, settings: Settings) -> ControllerSettings:

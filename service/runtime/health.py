@@ -1,6 +1,7 @@
 """Looks whether versions elsewhere still answer; one that does not is taken out, and comes back by itself."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
@@ -12,6 +13,8 @@ FAILURES: Final = 2
 """So many looks in a row must fail: one lost packet is no reason to end a rollout."""
 
 TOGETHER: Final = 8
+
+log = logging.getLogger("health")
 
 Key = tuple[str, int]
 
@@ -55,5 +58,10 @@ class Health:
         self._failed = {key: self._failed[key] for key in known}
 
     async def _trouble(self, target: Target) -> str:
-        async with self._places:
-            return await self._upstreams.trouble(target)
+        try:
+            async with self._places:
+                return await self._upstreams.trouble(target)
+        except Exception:
+            # One look that fails must not be the last one of all.
+            log.exception("cannot look at %s", target)
+            return f"{target} could not be looked at"

@@ -53,6 +53,8 @@ def test_only_upstreams_of_the_settings_are_asked() -> None:
         asked("evil#digits")
     with pytest.raises(InvalidArgument):
         asked("other#digits?x")
+    with pytest.raises(InvalidArgument, match="model: must match"):
+        Remotes(frozenset({"other"})).ask("../digits", ["other#digits"], 0.0)
 
 
 def test_there_are_so_many_and_no_more() -> None:
@@ -125,8 +127,12 @@ class Controller:
     def __init__(self, remotes: Remotes) -> None:
         self.bell, self.remotes, self.state, self.closing = Bell(), remotes, State(), False
         self.reports: list[InventoryReport] = []
+        self.full = 0
 
     async def report_inventory(self, report: InventoryReport) -> None:
+        if self.full > 0:
+            self.full -= 1
+            raise ResourceExhausted("the disk is full")
         self.reports.append(self.remotes.merged(report))
 
 
@@ -153,3 +159,19 @@ def test_the_prober_reports_what_is_new_and_only_that() -> None:
     versions = report.models["digits"].versions
     assert versions[OTHER.number] == replace(HERE, stamp=HERE.digest)
     assert versions[parse_target("other#absent").number].reason == "other#absent answers 404"
+
+
+def test_what_could_not_be_recorded_is_told_again() -> None:
+    controller = Controller(asked())
+    controller.full = 1
+    prober = Prober(controller, Upstreams(), lambda: 1.0)  # type: ignore[arg-type]
+
+    async def looks() -> None:
+        with pytest.raises(ResourceExhausted):
+            await prober.look()
+        await prober.look()
+        await prober.look()
+
+    asyncio.run(looks())
+
+    assert len(controller.reports) == 1
