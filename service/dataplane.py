@@ -14,7 +14,7 @@ from service.bound import Bound, BoundRoute, routing_key
 from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call, Tap, classes, pass_on, passes, run
 from service.feedback import Feedback
 from service.guards import Guards
-from service.protocol.check import bind
+from service.protocol.check import bind, check_head
 from service.protocol.messages import NO_PARAMETERS, InferRequest, InferResponse, OutputTensor
 from service.protocol.tensors import Array
 from service.runtime.engine import Engine, Loaded
@@ -169,6 +169,7 @@ class Dataplane:
         outputs = None
         try:
             if loaded.passes and passes(loaded, assignment, call, request):
+                check_head(request, loaded.signature)
                 return await pass_on(loaded, assignment, call)
             if call.body_bytes <= OFF_LOOP_BYTES or not request.is_text:
                 feeds = bind(request, loaded.signature)

@@ -26,6 +26,20 @@ def bind(request: InferRequest, signature: Signature) -> dict[str, Array]:
         return _bind_raw(request.raw, signature)
     if request.form is not None:
         return request.form.feeds(signature)
+    _check_inputs(request, signature)
+    return {name: array_of(tensor) for name, tensor in request.inputs.items()}
+
+
+def check_head(request: InferRequest, signature: Signature) -> None:
+    """What `bind` checks before it parses any data. Raises BadRequest."""
+    if request.outputs is not None:
+        _check_outputs(request, signature)
+    if request.raw is None and request.form is None:
+        _check_inputs(request, signature)
+
+
+def _check_inputs(request: InferRequest, signature: Signature) -> None:
+    """Names, datatypes and shapes of the inputs are the model's, and none is missing. Raises BadRequest."""
     specs = signature.inputs_by_name
     for name, tensor in request.inputs.items():
         spec = specs.get(name)
@@ -40,7 +54,6 @@ def bind(request: InferRequest, signature: Signature) -> dict[str, Array]:
     if len(request.inputs) != len(specs):
         missing = (name for name in specs if name not in request.inputs)
         raise BadRequest(f"missing: input {_names(missing)}")
-    return {name: array_of(tensor) for name, tensor in request.inputs.items()}
 
 
 def array_of(tensor: InputTensor) -> Array:

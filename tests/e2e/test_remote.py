@@ -12,7 +12,7 @@ import httpx
 
 from router.targets import parse_target
 from tests.e2e.conftest import Running, eventually, gateway
-from tests.e2e.test_shadow_fallback import metric, rollout, sum_of_copies
+from tests.e2e.test_shadow_fallback import metric, rollout
 from tests.e2e.traffic import body_of, failed, keyed, keyless, run
 
 FAULTS = "digits:2 fail=1; digits:3 slow=3"
@@ -73,8 +73,10 @@ def test_a_model_that_is_only_elsewhere_is_passed_on_to_the_byte(tmp_path: Path)
         assert int(binary.headers["inference-header-content-length"]) < len(binary.content)
         rows = httpx.post(f"{here.http}/v1/models/digits:predict", json={"instances": [[0] * 64]}, timeout=30)
         assert (rows.status_code, len(rows.json()["predictions"])) == (200, 1)
+        asked = metric(there, "serin_requests_total")
         wrong = httpx.post(here.http + INFER, json={"inputs": []})
         assert (wrong.status_code, wrong.json()["code"]) == (400, "INVALID_ARGUMENT")
+        assert metric(there, "serin_requests_total") == asked  # the mistake stayed here
         shown = httpx.get(f"{here.http}/v2/models/digits").json()
         assert [one["name"] for one in shown["inputs"]] == ["pixels"]
 
@@ -114,8 +116,10 @@ def test_a_shadow_elsewhere_is_compared_and_never_seen(tmp_path: Path) -> None:
 
         assert failed(answers) == []
         assert {found.variant for found in answers} == {"1"}
-        assert eventually(lambda: sum_of_copies(here) == 200)
-        compared = metric(here, "serin_mirror_pairs_total", version=number("other#digits/1"))
+        candidate = number("other#digits/1")
+        names = ("serin_mirror_requests_total", "serin_mirror_dropped_total")
+        assert eventually(lambda: sum(metric(here, name, version=candidate) for name in names) == 200)
+        compared = metric(here, "serin_mirror_pairs_total", version=candidate, result="same")
         assert compared == metric(there, "serin_requests_total", version="1", outcome="ok") > 0
 
 
