@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from service.about import About
 from service.dataplane import Dataplane
@@ -14,7 +15,8 @@ from service.statistics import Statistics
 @dataclass(frozen=True, slots=True)
 class Front:
     """`rejected` counts requests that reach no version, by reason. `invocations_model`: who answers where the protocol
-    names no model; "" for the only one."""
+    names no model; "" for the only one. `models`: the models' directory, for examples.
+    """
 
     dataplane: Dataplane
     v2: V2
@@ -25,3 +27,4 @@ class Front:
     shelf: Shelf
     feedback: Feedback | None = None
     invocations_model: str = ""
+    models: Path | None = None

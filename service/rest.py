@@ -32,6 +32,7 @@ from service.http.documents import (
 )
 from service.http.feedback import add_feedback
 from service.http.mlflow import add_mlflow
+from service.http.pages import add_pages
 from service.http.status import error_body, error_headers
 from service.http.v1 import add_v1
 from service.http.v2 import V2, request_id_of
@@ -102,6 +103,7 @@ def create_rest(front: Front, metrics: Metrics) -> ASGIApp:
         summary="Open Inference Protocol V2 over versions of ONNX models",
         redirect_slashes=False,
         responses=ERRORS,
+        openapi_url=None,  # `add_pages` has it
     )
     _add_errors(app)
     _add_health(app, dataplane, about)
@@ -113,6 +115,7 @@ def create_rest(front: Front, metrics: Metrics) -> ASGIApp:
     add_mlflow(app, dataplane, v2, about, front.invocations_model)
     _add_metrics(app, metrics)
     _complete_document(app)
+    add_pages(app, dataplane, front.models)
     return _before(app, v2)
 
 

@@ -130,8 +130,8 @@ class Worker:
         about = About("serin", package_version("serin"))
         statistics = Statistics(settings.state / "counters", self.dataplane, self._place.now)
         shelf = Shelf(CommandLink(self._http, PUBLIC_ACTOR), self.dataplane, is_loopback(settings.host))
-        named = settings.invocations_model
-        self.front = Front(self.dataplane, self.v2, bounds, rejected, about, statistics, shelf, feedback, named)
+        more = feedback, settings.invocations_model, settings.models
+        self.front = Front(self.dataplane, self.v2, bounds, rejected, about, statistics, shelf, *more)
         self.app = create_rest(self.front, self._metrics())
         await self._begin_to_follow()
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from router.api import ApiOptions, create_app
 from router.drift_api import drift_router
 from router.rollout_api import Desk, rollout_router
+from router.routes import RouteTable
 from service.about import About
 from service.front import Front
 from service.rest import create_rest
@@ -28,7 +29,8 @@ class _NoInference:
 def public() -> list[Operation]:
     """The routes of the public port, in the order of the document."""
     unused: Any = None
-    front = Front(unused, cast(Any, _NoInference()), unused, unused, About("serin", "0"), unused, unused)
+    no_models: Any = SimpleNamespace(table=RouteTable())
+    front = Front(no_models, cast(Any, _NoInference()), unused, unused, About("serin", "0"), unused, unused)
     return _operations(create_rest(front, unused), "/openapi.json")
 
 

@@ -176,3 +176,27 @@ async def test_several_models_need_a_word_which_of_them_is_invoked(tmp_path):
         assert "invocations_model" in got.json()["message"]
     async with gateway(Settings(**settings, invocations_model="digits")) as serin:
         assert (await serin.http.post("/invocations", json={"inputs": ROWS})).status_code == 200
+
+
+async def test_each_model_has_a_page_whose_example_works(tmp_path):
+    async with gateway(Settings(models=ROOT / "models", state=tmp_path)) as serin:
+        document = (await serin.http.get("/openapi.json")).json()
+        golden = json.loads((ROOT / "models/digits/golden.json").read_text())["cases"][0]["inputs"]["pixels"]["data"]
+        for model in ("digits", "diabetes", "breast-cancer"):
+            path = f"/v2/models/{model}/infer"
+            page = document["paths"][path]["post"]
+            example = page["requestBody"]["content"]["application/json"]["example"]
+            assert (await serin.http.post(path, json=example)).status_code == 200
+            assert example["inputs"][0]["name"] in page["description"]
+            if model == "digits":
+                assert example["inputs"][0]["data"] == golden[:64]
+        assert "/openapi.json" in (await serin.http.get("/docs")).text
+        assert "/openapi.json" in (await serin.http.get("/redoc")).text
+
+
+async def test_a_page_has_zeros_for_an_example_where_golden_inputs_cannot_be_read(serin, tmp_path):
+    (tmp_path / "models/digits/golden.json").write_text("nonsense")
+    document = (await serin.http.get("/openapi.json")).json()
+    page = document["paths"]["/v2/models/digits/infer"]["post"]
+    example = page["requestBody"]["content"]["application/json"]["example"]
+    assert example["inputs"] == [{"name": "pixels", "datatype": "FP32", "shape": [1, 64], "data": [0.0] * 64}]
