@@ -24,6 +24,8 @@ from service.runtime.profile import blank_feeds
 from service.runtime.seats import Feeds
 
 Document = dict[str, Any]
+Known = dict[tuple[str, int, str], Document]
+"""Pages by model, version and digest."""
 
 MAX_PAGES = 500
 MAX_ELEMENTS = 4096
@@ -34,10 +36,14 @@ URL = "/openapi.json"
 def add_pages(app: FastAPI, dataplane: Dataplane, models: Path | None) -> None:
     """The document and its viewers. `models`: where golden inputs are; None: examples are zeros."""
 
+    known: Known = {}
+    one_at_a_time = asyncio.Lock()
+
     @app.get(URL, include_in_schema=False)
     async def openapi() -> Response:
         document = app.openapi()
-        pages = await asyncio.to_thread(_pages, _described(dataplane), models)
+        async with one_at_a_time:
+            pages = await asyncio.to_thread(_pages, _described(dataplane), models, known)
         return Response(
             orjson.dumps({**document, "paths": {**document["paths"], **pages}}), media_type="application/json"
         )
@@ -62,8 +68,16 @@ def _described(dataplane: Dataplane) -> list[Loaded]:
     return found
 
 
-def _pages(described: list[Loaded], models: Path | None) -> Document:
-    return {f"/v2/models/{loaded.model}/infer": {"post": page(loaded, example(loaded, models))} for loaded in described}
+def _pages(described: list[Loaded], models: Path | None, known: Known) -> Document:
+    """Pages by path. `known` keeps those of the same content, so that golden rows are read once, however often anybody
+    asks, and forgets the others."""
+    pages = {}
+    for loaded in described:
+        key = loaded.model, loaded.version, loaded.digest
+        pages[key] = known.get(key) or page(loaded, example(loaded, models))
+    known.clear()
+    known.update(pages)
+    return {f"/v2/models/{model}/infer": {"post": found} for (model, _, _), found in pages.items()}
 
 
 def page(loaded: Loaded, body: Document | None) -> Document:

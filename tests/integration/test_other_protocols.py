@@ -190,6 +190,7 @@ async def test_each_model_has_a_page_whose_example_works(tmp_path):
             assert example["inputs"][0]["name"] in page["description"]
             if model == "digits":
                 assert example["inputs"][0]["data"] == golden[:64]
+        assert (await serin.http.get("/openapi.json")).json() == document
         assert "/openapi.json" in (await serin.http.get("/docs")).text
         assert "/openapi.json" in (await serin.http.get("/redoc")).text
 
