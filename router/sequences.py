@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -138,7 +139,7 @@ def events_to_safety(share: float, margin: float, alpha: float, log_e: float = 0
     """About how many more marked requests until the margin is ruled out if there is no difference, with `log_e` gained
     already. Half the wealth is cash and a quarter lies on the other alternatives, so a design point that has gained L
     shows as log(exp(L) / 4 + 3 / 4)."""
-    return max(0.0, _gain(1.0 / alpha, 0.25) - _gain(math.exp(log_e), 0.25)) / _split_divergence(
+    return max(0.0, _gain(-math.log(alpha), 0.25) - _gain(log_e, 0.25)) / _split_divergence(
         share, _tilted(share, margin)
     )
 
@@ -159,10 +160,14 @@ def _requests(rate: float, limit: float, other: float, bet: tuple[float, float, 
     """Until the bet (alpha, log_e, part of the start) on the rate `other` has won."""
     growth = rate * math.log(other / limit) + (1.0 - rate) * math.log((1.0 - other) / (1.0 - limit))
     alpha, log_e, part = bet
-    missing = max(0.0, _gain(1.0 / alpha, part) - _gain(math.exp(log_e), part))
+    missing = max(0.0, _gain(-math.log(alpha), part) - _gain(log_e, part))
     return missing / growth if growth > 0.0 else math.inf
 
 
-def _gain(e_value: float, part: float) -> float:
-    """The log gain of an alternative holding `part` of the start that makes the whole worth `e_value`; at least 0."""
-    return max(0.0, math.log(max(1.0, (e_value - 1.0 + part) / part)))
+_MOST_NATS: Final = 500.0
+"""More evidence than this needs no telling apart, and exp cannot hold much more."""
+
+
+def _gain(log_e: float, part: float) -> float:
+    """The log gain of an alternative holding `part` of the start that makes the whole worth exp(log_e); at least 0."""
+    return math.log(max(1.0, (math.exp(min(log_e, _MOST_NATS)) - 1.0 + part) / part))

@@ -85,3 +85,4 @@ def test_what_was_gained_need_not_be_gained_again() -> None:
     assert requests_to_limit(0.001, 0.005, 0.05, math.log(21.0)) == 0.0
     assert requests_to_limit(0.001, 0.005, 0.05) < requests_to_limit(0.002, 0.005, 0.05)
     assert requests_to_limit(0.005, 0.005, 0.05) == math.inf
+    assert requests_to_limit(0.001, 0.005, 0.05, 5_000.0) == events_to_safety(0.5, 2.0, 0.05, 5_000.0) == 0.0
