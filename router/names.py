@@ -12,6 +12,7 @@ MAX_VERSION: Final = 10**18 - 1
 NAME_RULE: Final = "must match ^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_SHOWN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_:/ -]|\.(?!\.)){0,63}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -23,6 +24,14 @@ def is_name(text: str) -> bool:
 def is_version(text: str) -> bool:
     """Whether a text is a version number: a positive integer of at most 18 digits without leading zeros."""
     return _VERSION.fullmatch(text) is not None
+
+
+def shown(word: str) -> str:
+    """A caller's own word for a message: quoted where it is short and plain, as names of models and tensors are.
+
+    Of anything else only how long it is, so that no answer repeats what was sent to be repeated.
+    """
+    return f"'{word}'" if _SHOWN.fullmatch(word) else f"(a text of {len(word)} characters)"
 
 
 def is_int(value: object) -> bool:

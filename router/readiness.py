@@ -6,6 +6,7 @@ from enum import Enum
 
 from router.errors import NotFound
 from router.fleet import Worker
+from router.names import shown
 from router.reports import InventoryModel, InventoryReport, VersionState, WorkerVersion
 from router.routes import DEFAULT_KEY, KeySource
 from router.state import State
@@ -44,7 +45,7 @@ def require_model(sight: Sight, model: str) -> InventoryModel:
     found = sight.inventory.models.get(model)
     table = sight.state.table
     if found is None and model not in table.routes and model not in table.wanted:
-        raise NotFound(f"there is no model {model[:128]!r}")
+        raise NotFound(f"there is no model {shown(model)}")
     return found or InventoryModel()
 
 

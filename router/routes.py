@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from router.errors import InvalidArgument, NotFound
-from router.names import MAX_VERSION, PPM, is_int, is_name, is_text, is_version, require
+from router.names import MAX_VERSION, PPM, is_int, is_name, is_text, is_version, require, shown
 from router.safeguards import (
     Comparison,
     Exposure,
@@ -152,7 +152,7 @@ def resolve(route: Route, reference: str) -> int:
     if reference in route.aliases:
         return route.aliases[reference]
     known = ", ".join(sorted(route.aliases)) or "none"
-    raise NotFound(f"{route.model} has no alias {reference[:64]!r}; its aliases: {known}")
+    raise NotFound(f"{route.model} has no alias {shown(reference)}; its aliases: {known}")
 
 
 def percent_to_ppm(percent: str | int | float | Decimal) -> int:

@@ -6,6 +6,7 @@ from random import random
 from time import monotonic_ns, perf_counter_ns
 
 from router.errors import NotFound, Unavailable
+from router.names import shown
 from router.routes import Route, RouteTable, Variant, resolve
 from router.split import choose
 from router.telemetry import How, Outcome, Recorder, SeriesName
@@ -319,4 +320,4 @@ class Dataplane:
         if broken:
             reasons = "; ".join(f"version {version}: {reason}" for version, reason in sorted(broken.items())[:5])
             return Unavailable(f"{model} has no version that can be served ({reasons})")
-        return NotFound(f"there is no model {model[:64]!a}; GET /v2/models lists those there are")
+        return NotFound(f"there is no model {shown(model)}; GET /v2/models lists those there are")

@@ -21,6 +21,7 @@ from router.errors import (
     SerinError,
     Unavailable,
 )
+from router.names import shown
 from router.rewards import (
     REFUSALS,
     REFUSED,
@@ -202,7 +203,7 @@ class Feedback:
         except InvalidArgument as error:
             raise _Refused("unsigned", error) from error
         if ticket.given.model != model:
-            other = f"assignment: is of model {ticket.given.model}, not of {model[:128]!r}"
+            other = f"assignment: is of model {ticket.given.model}, not of {shown(model)}"
             raise _Refused("invalid", InvalidArgument(other))
         age = int(self._now()) // 60 - ticket.minute
         if age > self._horizon_minutes:
@@ -216,8 +217,8 @@ class Feedback:
         given = ticket.given
         known = self._labels(given.model, given.version)
         if known and item.label not in known:
-            shown = ", ".join(known[:SHOWN_LABELS]) + (", ..." if len(known) > SHOWN_LABELS else "")
-            wrong = f"label: {item.label[:64]!r} is no class of {given.model}:{given.version}; there are {shown}"
+            some = ", ".join(known[:SHOWN_LABELS]) + (", ..." if len(known) > SHOWN_LABELS else "")
+            wrong = f"label: {shown(item.label)} is no class of {given.model}:{given.version}; there are {some}"
             raise _Refused("unknown_label", InvalidArgument(wrong))
         if ticket.label == NO_LABEL:
             none = "label: that answer had no class to compare with; send `reward` instead"

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from router.errors import Unimplemented
+from router.names import shown
 
 Value = str | int | bool | list[str]
 
@@ -37,4 +38,4 @@ def require_unchanged(wanted: Mapping[str, object], settings: Mapping[str, Value
     """Raises Unimplemented when `wanted` would change anything. None, which resets a setting, changes nothing."""
     for name, value in wanted.items():
         if value is not None and value != settings.get(name):
-            raise Unimplemented(f"{name[:64]!a} cannot be set here: trace and log settings are read only")
+            raise Unimplemented(f"{shown(name)} cannot be set here: trace and log settings are read only")

@@ -10,7 +10,15 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from router.errors import Internal, InvalidArgument, NotFound, SerinError, Unimplemented
+from router.errors import (
+    Internal,
+    InvalidArgument,
+    NotFound,
+    PayloadTooLarge,
+    RequestTimeout,
+    SerinError,
+    Unimplemented,
+)
 from router.status import STATUS
 from service.about import EXTENSIONS, PLATFORM, About, shown_shape
 from service.dataplane import Dataplane
@@ -285,5 +293,7 @@ def _add_errors(app: FastAPI) -> None:
 
 def _failed(request: Request, error: SerinError) -> Response:
     headers = {name.decode(): value.decode() for name, value in error_headers(error)}
+    if isinstance(error, PayloadTooLarge | RequestTimeout):  # there is more of the body to come
+        headers["connection"] = "close"
     body = error_body(error, _request_id(request.scope))
     return Response(body, STATUS[error.kind], headers=headers, media_type="application/json")

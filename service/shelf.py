@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.client import CommandLink
-from router.errors import NotFound, PermissionDenied, Unavailable, Unimplemented
+from router.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable, Unimplemented
+from router.names import is_name, shown
 from service.dataplane import Dataplane
 
 Document = dict[str, Any]
@@ -33,9 +34,7 @@ class Shelf:
     async def load(self, model: str, reference: str | None, parameters: Document) -> None:
         """Load a model, or a version of it, again; what serves goes on until the new is ready. Raises SerinError."""
         self._require_open()
-        foreign = [name for name in parameters if name == "config" or name.startswith("file:")]
-        if foreign:
-            raise Unimplemented(f"{foreign[0][:64]!a}: files and configurations come from the model repository only")
+        _require_none(parameters)
         await self.link.load(model, _number(model, reference))
 
     async def unload(self, model: str, reference: str | None) -> None:
@@ -58,11 +57,21 @@ class Shelf:
         ]
 
 
+def _require_none(parameters: Document) -> None:
+    """A load takes nothing from its caller: neither what to load nor from where."""
+    if any(name == "config" or name.startswith("file:") for name in parameters):
+        raise Unimplemented("parameters: files and configurations come from the model repository only")
+    if parameters:
+        raise InvalidArgument("parameters: a load takes none; models come from the model repository only")
+
+
 def _number(model: str, reference: str | None) -> int | None:
+    if not is_name(model):
+        raise NotFound(f"there is no model {shown(model)}")
     if reference is None:
         return None
     if not reference.isascii() or not reference.isdigit() or len(reference) > 18 or int(reference) < 1:
-        raise NotFound(f"{model[:64]!a} has no version {reference[:64]!a}; a version is a positive whole number")
+        raise NotFound(f"{model} has no version {shown(reference)}; a version is a positive whole number")
     return int(reference)
 
 

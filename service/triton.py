@@ -1,13 +1,13 @@
 """What Triton adds to the protocol over HTTP: configuration, statistics, the model repository, settings to look at."""
 
-import asyncio
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import FastAPI, Path, Request, Response
 
-from router.errors import InvalidArgument, PayloadTooLarge, RequestTimeout, Unimplemented
+from router.errors import InvalidArgument, Unimplemented
 from service.front import Front
+from service.http.reading import read_small
 from service.modelconfig import configuration
 from service.readonly import log_settings, require_unchanged, trace_settings
 from service.shelf import Shelf
@@ -17,7 +17,6 @@ Version = Annotated[str, Path(description="a version number, or an alias such as
 Document = dict[str, Any]
 
 MAX_BYTES = 1024 * 1024
-READ_SECONDS = 20.0
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -108,15 +107,7 @@ def _add_absent(app: FastAPI) -> None:
 
 async def _body(request: Request) -> Document:
     """The JSON object of a request; an empty body is an empty object."""
-    whole = b""
-    try:
-        async with asyncio.timeout(READ_SECONDS):
-            async for piece in request.stream():
-                whole += piece
-                if len(whole) > MAX_BYTES:
-                    raise PayloadTooLarge(f"the body is larger than {MAX_BYTES} bytes")
-    except TimeoutError as error:
-        raise RequestTimeout("the body did not arrive in time") from error
+    whole = await read_small(request, MAX_BYTES)
     try:
         return _OBJECT.decode(whole) if whole.strip() else {}
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

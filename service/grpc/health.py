@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
 from router.errors import NotFound
+from router.names import shown
 from service.grpc.answers import Context
 from service.grpc.streams import until
 from service.pb.messages import SERVICE
@@ -32,7 +33,7 @@ class Health:
     async def check(self, request: Any, context: Context) -> Any:
         """The status now. Raises NotFound for a service that is not here."""
         if request.service not in _KNOWN:
-            raise NotFound(f"there is no service {request.service[:64]!a}; there are: {', '.join(_KNOWN[1:])}")
+            raise NotFound(f"there is no service {shown(request.service)}; there are: {', '.join(_KNOWN[1:])}")
         return self._status(request.service)
 
     async def watch(self, request: Any, context: Context) -> AsyncIterator[Any]:

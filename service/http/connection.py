@@ -11,15 +11,18 @@ from router.errors import HeadTooLarge, InvalidArgument, SerinError
 from router.status import STATUS
 from service.http.status import error_body
 
+VERSIONS = ("1.0", "1.1")
 
-class _HeadTooLarge(Exception):
+
+class _Refused(Exception):
     """Ends the parser's work; httptools hands it on as its own error."""
 
 
 class Connection(HttpToolsProtocol):
     """Counts the bytes of each request head, and knows since when it waits for one.
 
-    `waiting_since`: when the connection began to wait for the rest of a head (loop time); None while it does not.
+    `waiting_since`: when the connection began to wait for the rest of a head, or for what is still to come of a request
+    that has its answer (loop time); None while it does not.
     An idle keep-alive connection is uvicorn's to close; one that sends its head byte by byte is `expire`d by the port.
     """
 
@@ -62,10 +65,24 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.waiting_since = None
+        self._require_known_framing()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self.waiting_since = None
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self.await_rest()
+        super().on_response_complete()
+
+    def await_rest(self) -> None:
+        """A request that was answered before it was whole has as long for its rest as a head has."""
+        if self.cycle is not None and self.cycle.response_complete and self.cycle.more_body:
+            self.waiting_since = self.loop.time()
+
     def expire(self, oldest: float) -> None:
-        """Close a connection that has waited for a request head since before `oldest` (loop time)."""
+        """Close a connection that has waited for a request since before `oldest` (loop time)."""
         if self.waiting_since is not None and self.waiting_since < oldest and not self.transport.is_closing():
             self.transport.close()
 
@@ -81,4 +98,11 @@ class Connection(HttpToolsProtocol):
         self._head_bytes += size_bytes
         if self._head_bytes > self.max_head_bytes:
             self._refusal = HeadTooLarge(f"the request head is above the limit of {self.max_head_bytes} bytes")
-            raise _HeadTooLarge
+            raise _Refused
+
+    def _require_known_framing(self) -> None:
+        """HTTP 0.9 has no status, HTTP 1.0 no chunks (RFC 9112, section 6.1): a proxy may read them otherwise."""
+        version = self.parser.get_http_version()
+        chunked = version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers)
+        if version not in VERSIONS or chunked:
+            raise _Refused

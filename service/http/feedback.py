@@ -5,25 +5,18 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import FastAPI, Path, Request
-from starlette.requests import ClientDisconnect
 
-from router.errors import (
-    Cancelled,
-    InvalidArgument,
-    PayloadTooLarge,
-    RequestTimeout,
-    SerinError,
-    Unimplemented,
-    UnsupportedMediaType,
-)
+from router.errors import InvalidArgument, SerinError, Unimplemented, UnsupportedMediaType
 from service.feedback import Feedback, Item
 from service.http.documents import FeedbackAnswer, FeedbackError
+from service.http.reading import read_small
 
 MAX_ITEMS: Final = 1000
 MAX_BYTES: Final = 1024 * 1024
 OFF_LOOP_BYTES: Final = 16 * 1024
-SECONDS: Final = 20.0
 MAX_LABEL: Final = 256
+UNKNOWN: Final = "unknown field"
+"""Where msgspec says this, it repeats what was sent."""
 
 DOCUMENT: Final[dict[str, Any]] = {
     "requestBody": {
@@ -80,24 +73,8 @@ Read = tuple[list[tuple[int, Item]], list[tuple[int, SerinError]], bool]
 async def _read(request: Request) -> Read:
     if request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaType("feedback is taken as plain JSON, without Content-Encoding")
-    try:
-        async with asyncio.timeout(SECONDS):
-            body = await _read_body(request)
-    except TimeoutError as error:
-        raise RequestTimeout("the body did not arrive in time") from error
+    body = await read_small(request, MAX_BYTES)
     return parse(body) if len(body) <= OFF_LOOP_BYTES else await asyncio.to_thread(parse, body)
-
-
-async def _read_body(request: Request) -> bytes:
-    whole = bytearray()
-    try:
-        async for part in request.stream():
-            whole += part
-            if len(whole) > MAX_BYTES:
-                raise PayloadTooLarge(f"feedback is taken in bodies of at most {MAX_BYTES} bytes; send several")
-    except ClientDisconnect as error:
-        raise Cancelled("the caller went away") from error
-    return bytes(whole)
 
 
 def parse(body: bytes) -> Read:
@@ -122,7 +99,8 @@ def _decoded(content: bytes, kind: Any, what: str) -> Any:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         form = '{"assignment": "...", "label": "..."} or {"assignment": "...", "reward": 0 or 1}'
         many = f'; many are {{"feedback": [{form.split(" or ")[0]}, ...]}}' if what == "body" else ""
-        raise InvalidArgument(f"{what}: {error}; an item is {form}{many}") from error
+        wrong = "has a member that is not known here" if UNKNOWN in str(error) else error
+        raise InvalidArgument(f"{what}: {wrong}; an item is {form}{many}") from error
 
 
 def _item(one: _One) -> Item:

@@ -81,9 +81,9 @@ class Lane(Connection):
             self._make_scope()
             super().on_headers_complete()
             return
-        self.waiting_since = None
         ride = self._begin(headers, *target(self.url.decode("ascii")), self.parser.should_keep_alive())
         if not ride.response_complete:
+            self.waiting_since = None
             self.body_since = self.loop.time()
 
     def on_body(self, body: bytes) -> None:
@@ -104,6 +104,7 @@ class Lane(Connection):
 
     def on_message_complete(self) -> None:
         self._between = True
+        self.waiting_since = None
         ride = self.cycle
         if not isinstance(ride, Ride):
             super().on_message_complete()
@@ -122,6 +123,8 @@ class Lane(Connection):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        if not isinstance(self.cycle, Ride):
+            self.await_rest()
         self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
@@ -160,6 +163,7 @@ class Lane(Connection):
         self._unlike = 0
         if not self._is_free() or self.flow.write_paused or self.transport.is_closing():
             return False
+        self.waiting_since = None  # for a head: this one is here
         ride = self._begin(known.headers, known.model, known.version)
         if not ride.response_complete:
             self._answer(ride, data[size:])

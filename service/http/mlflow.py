@@ -97,5 +97,6 @@ def places_of(dataplane: Dataplane, model: str) -> Places:
 
 
 def told(document: Document) -> Document:
-    """An error as MLflow's clients read it."""
-    return {"error_code": ERROR_CODES.get(document["code"], document["code"]), "message": document["error"]}
+    """An error as MLflow's clients read it; `error` as on every other route, for who reads no other."""
+    code = ERROR_CODES.get(document["code"], document["code"])
+    return {"error_code": code, "message": document["error"], "error": document["error"]}

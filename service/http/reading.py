@@ -1,9 +1,15 @@
 """What of a request is read before anybody looks at it: the body within its bounds, and fields that were repeated."""
 
+import asyncio
+
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
-from router.errors import PayloadTooLarge
+from router.errors import Cancelled, PayloadTooLarge, RequestTimeout
 from service.http.replies import Headers
+
+SMALL_SECONDS = 20.0
+"""Time for the body of a small request."""
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
@@ -25,6 +31,25 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     return bytes(whole)
 
 
+async def read_small(request: Request, limit: int) -> bytes:
+    """The whole body of a request that FastAPI routes. Raises PayloadTooLarge above `limit` bytes, by its declared
+    length where it has one; RequestTimeout when it does not come in time, Cancelled when the caller goes away."""
+    if int(request.headers.get("content-length", "0")) > limit:
+        raise _too_large_here(limit)
+    whole = bytearray()
+    try:
+        async with asyncio.timeout(SMALL_SECONDS):
+            async for part in request.stream():
+                whole += part
+                if len(whole) > limit:
+                    raise _too_large_here(limit)
+    except TimeoutError as error:
+        raise RequestTimeout("the body did not arrive in time") from error
+    except ClientDisconnect as error:
+        raise Cancelled("the caller went away") from error
+    return bytes(whole)
+
+
 def joined(fields: Headers) -> dict[bytes, bytes]:
     """Fields that were sent more than once as one list (RFC 9110, section 5.3; a cookie's by RFC 9113, 8.2.3).
 
@@ -40,6 +65,10 @@ def joined(fields: Headers) -> dict[bytes, bytes]:
 def too_large(limit: int) -> PayloadTooLarge:
     """The refusal of a body above the limit."""
     return PayloadTooLarge(f"the body is above the limit of {limit} bytes (the setting max_body_bytes)")
+
+
+def _too_large_here(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"this path takes bodies of at most {limit} bytes")
 
 
 class Left(Exception):

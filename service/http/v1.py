@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Request, Response
 
 from router.errors import InvalidArgument, NotFound, SerinError, Unimplemented
+from router.names import shown
 from router.routes import is_version
 from service.dataplane import Dataplane
 from service.http.documents import ModelList, V1Answer, V1Status
@@ -144,15 +145,16 @@ def _tensor(spec: TensorSpec) -> Document:
 def _reference(version: str | None, label: str | None) -> str | None:
     """What a path names. Raises InvalidArgument for a version that is none."""
     if version is not None and not is_version(version):
-        raise InvalidArgument(f"Malformed request: {version[:64]!r} is no version; aliases are under /labels/")
+        raise InvalidArgument(f"Malformed request: {shown(version)} is no version; aliases are under /labels/")
     if label is not None and is_version(label):
-        raise InvalidArgument(f"Malformed request: {label[:64]!r} is no label; versions are under /versions/")
+        raise InvalidArgument(f"Malformed request: {shown(label)} is no label; versions are under /versions/")
     return version or label
 
 
 def _request_of(model: str, version: str | None, label: str | None) -> str:
     """What TensorFlow Serving calls the request for a servable."""
     named = version or label
+    model, named = shown(model).strip("'"), named and shown(named).strip("'")
     return f"Specific({model}, {named})" if named else f"Latest({model})"
 
 

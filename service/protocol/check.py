@@ -116,7 +116,7 @@ def _raw_string(spec: TensorSpec, body: memoryview) -> Array:
 
 
 def _names(names: Iterable[str] | Mapping[str, object]) -> str:
-    """For a message: all, or the first few."""
+    """The model's own, for a message: all, or the first few."""
     known = list(names)
     more = f" and {len(known) - SHOWN_NAMES} more" if len(known) > SHOWN_NAMES else ""
-    return (", ".join(map(quoted, known[:SHOWN_NAMES])) or "none") + more
+    return (", ".join(map(ascii, known[:SHOWN_NAMES])) or "none") + more

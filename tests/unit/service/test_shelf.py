@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from router.errors import NotFound, PermissionDenied, Unavailable, Unimplemented
+from router.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable, Unimplemented
 from service.shelf import Shelf
 
 MODELS = {
@@ -82,6 +82,24 @@ async def test_files_and_configurations_are_not_taken_from_callers() -> None:
     for parameters in ({"config": "{}"}, {"file:1/model.onnx": "AAAA"}):
         with pytest.raises(Unimplemented):
             await shelf(Link()).load("digits", None, parameters)
+
+
+@pytest.mark.parametrize("name", ["uri", "url", "model_uri", "anything"])
+async def test_a_load_takes_no_address_from_callers(name: str) -> None:
+    link = Link()
+    with pytest.raises(InvalidArgument, match="repository only"):
+        await shelf(link).load("digits", None, {name: "file:///etc/passwd"})
+    assert link.asked == []
+
+
+@pytest.mark.parametrize("model", ["../digits", "digits/1", ".", "", "a" * 129])
+async def test_what_is_no_name_never_gets_to_the_controller(model: str) -> None:
+    link = Link()
+    with pytest.raises(NotFound):
+        await shelf(link).load(model, None, {})
+    with pytest.raises(NotFound):
+        await shelf(link).unload(model, "1")
+    assert link.asked == []
 
 
 async def test_a_port_that_others_reach_changes_nothing() -> None:
