@@ -80,11 +80,10 @@ class Stock:
         versions = dict(self._sighted())
         pending = [key for key, version in versions.items() if version is WAITING]
         for key in pending:
-            self._publish(versions, final=False)
+            self._publish_now_and_then(versions)
             versions[key] = self._judge(key)
         self._examined = {key: known for key, known in self._examined.items() if key in versions}
-        self.report = replace(self.report, scanned=True, sequence=sequence)
-        self._publish(versions, final=True)
+        self._publish(versions, replace(self.report, scanned=True, sequence=sequence))
 
     def _refresh_rules(self) -> None:
         rules = {}
@@ -158,13 +157,16 @@ class Stock:
             log.exception("examining %s:%d failed", *key)
             return Verdict(False, f"examining it failed unexpectedly ({type(error).__name__}); the log says more")
 
-    def _publish(self, versions: dict[Key, InventoryVersion], *, final: bool) -> None:
+    def _publish_now_and_then(self, versions: dict[Key, InventoryVersion]) -> None:
         # Thousands of first loads must not mean thousands of snapshots of thousands of versions.
-        if not final and monotonic() - self._published < PUBLISH_SECONDS:
-            return
+        if monotonic() - self._published >= PUBLISH_SECONDS:
+            self._publish(versions, self.report)
+
+    def _publish(self, versions: dict[Key, InventoryVersion], onto: InventoryReport) -> None:
         self._save()
         models = {name: self._model(name, model, versions) for name, model in self._now.items()}
-        self.report = replace(self.report, models=models)
+        # In one step: somebody who hears "looked through" believes that what is not there does not exist.
+        self.report = replace(onto, models=models)
         self._on_change()
         self._published = monotonic()
 

@@ -248,6 +248,25 @@ def test_the_report_says_when_all_was_looked_through_and_which_wish_it_answers(w
     assert world.stock.report.instance == "i"
 
 
+def test_nobody_hears_that_all_was_looked_through_before_what_was_found(world: World, tmp_path: Path) -> None:
+    """A model that is not in a report that says so does not exist, for whoever reads it."""
+    seen: list[InventoryReport] = []
+
+    class Watched(Ledger):
+        def save(self) -> None:  # the disk may take its time here, and another thread may read the report
+            seen.append(world.stock.report)
+
+    world.stock = Stock(world.models, Watched(tmp_path / "state"), world.examiner, lambda: None)
+    place(world.models, "m", 1, b"good")
+    world.stock.look()
+    world.stock.look()
+    world.stock.take(7)
+    assert seen
+    assert all((report.scanned, report.sequence) == (False, 0) for report in seen)
+    assert world.stock.report.scanned
+    assert world.stock.report.models["m"].versions[1].state == VersionState.READY
+
+
 def test_long_examinations_are_reported_on_the_way(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stocks, "PUBLISH_SECONDS", 0.0)
     for version in (1, 2):
