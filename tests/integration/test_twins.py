@@ -11,6 +11,7 @@ import re
 import socket
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class Twins:
 async def twins(tmp_path: Path) -> AsyncIterator[Twins]:
     settings = Settings(models=ROOT / "models", state=tmp_path, max_body_bytes=200_000)
     async with gateway(settings) as serin:
+        await all_loaded(serin)
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
         ports = [Port(serin.worker.app, OPTIONS, lane_of(serin.worker.v2)), Port(serin.worker.app, OPTIONS)]
         for port, bound in zip(ports, sockets, strict=True):
@@ -55,6 +57,16 @@ async def twins(tmp_path: Path) -> AsyncIterator[Twins]:
         for port, bound in zip(ports, sockets, strict=True):
             await port.close(2.0)
             bound.close()
+
+
+async def all_loaded(serin: Together) -> None:
+    """The gateway is ready without versions that get no traffic; the twins are asked for them one after the other."""
+    engine = serin.worker.engine
+    for _ in range(6000):
+        if all(engine.peek("digits", version) for version in (1, 2, 3)):
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError("the versions of digits were not loaded within a minute")
 
 
 def request(body: bytes, *headers: str, path: str = "/v2/models/digits/infer", length: int | None = None) -> bytes:
@@ -105,20 +117,27 @@ def normal(answer: bytes) -> bytes:
 
 async def talk(port: int, pieces: list[bytes], answers: int) -> bytes:
     """Send the pieces with a breath between them; what came back until so many answers were whole, or the end."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    loop = asyncio.get_running_loop()
     received = b""
-    try:
+    with socket.socket() as client:
+        client.setblocking(False)
         async with asyncio.timeout(20):
-            for piece in pieces:
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(0)
-            while whole(received) < answers and (chunk := await reader.read(65536)):
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            await send(client, pieces)
+            while whole(received) < answers and (chunk := await loop.sock_recv(client, 65536)):
                 received += chunk
-    finally:
-        writer.close()
     assert whole(received) == answers, (pieces, received)
     return normal(received)
+
+
+async def send(client: socket.socket, pieces: list[bytes]) -> None:
+    """All of them, or as many as the other side wants: it may refuse a request, and close, before it has all of it. The
+    refusal is there to be read all the same, which a stream of asyncio would not do after a write that failed."""
+    loop = asyncio.get_running_loop()
+    with suppress(ConnectionError):
+        for piece in pieces:
+            await loop.sock_sendall(client, piece)
+            await asyncio.sleep(0)
 
 
 def whole(received: bytes) -> int:
@@ -303,11 +322,7 @@ async def test_good_and_bad_requests_of_one_turn_each_get_their_own_answer(twins
 
 @pytest.mark.parametrize("guard", ["fallback", "units", "exposure", "rules"])
 async def test_a_route_that_wants_more_than_a_split(twins: Twins, guard: str) -> None:
-    dataplane, engine = twins.serin.worker.dataplane, twins.serin.worker.engine
-    for _ in range(6000):
-        if all(engine.peek("digits", version) for version in (1, 2, 3)):
-            break
-        await asyncio.sleep(0.01)
+    dataplane = twins.serin.worker.dataplane
     found = []
     for port in (twins.lane, twins.plain):
         # A rollout each, so that both begin with the same budgets, and one salt, so that keys choose alike.
