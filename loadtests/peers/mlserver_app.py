@@ -17,9 +17,17 @@ import mlserver
 import onnxruntime
 from mlserver.codecs import NumpyCodec
 from mlserver.settings import ModelParameters, ModelSettings, Settings
-from mlserver.types import InferenceRequest, InferenceResponse
+from mlserver.types import InferenceRequest, InferenceResponse, MetadataTensor
 
 START_SECONDS = 60.0
+
+
+DATATYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}
+
+
+def tensor(node: onnxruntime.NodeArg) -> MetadataTensor:
+    shape = [size if isinstance(size, int) else -1 for size in node.shape]
+    return MetadataTensor(name=node.name, datatype=DATATYPES[node.type], shape=shape)
 
 
 class OnnxModel(mlserver.MLModel):  # type: ignore[misc]
@@ -32,6 +40,9 @@ class OnnxModel(mlserver.MLModel):  # type: ignore[misc]
             self.settings.parameters.uri, options, providers=["CPUExecutionProvider"]
         )
         self._names = [output.name for output in self._session.get_outputs()]
+        # Who asks for its metadata is to learn what it takes; MLServer cannot know that by itself.
+        self.inputs = [tensor(node) for node in self._session.get_inputs()]
+        self.outputs = [tensor(node) for node in self._session.get_outputs()]
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:

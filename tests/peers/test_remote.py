@@ -1,0 +1,77 @@
+"""Other servers as variants: MLServer, in an environment of its own, behind a gateway that has the same model."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from loadtests import peers
+from loadtests.made import rows_of, save
+from loadtests.processes import announced
+from router.client import AdminClient
+from tests.e2e.conftest import Running, eventually, gateway
+from tests.e2e.test_shadow_fallback import metric
+from tests.e2e.traffic import failed, post, run
+
+ROWS = rows_of("tiny").rows
+INFER = "/v2/models/tiny/infer"
+
+
+def body(row: int) -> dict[str, object]:
+    data = [float(value) for value in ROWS[row]]
+    return {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, len(data)], "data": data}]}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    if not peers.is_installed("mlserver"):
+        pytest.skip("mlserver is not installed in its own environment; `python -m loadtests.peers` says why")
+    directory = tmp_path_factory.mktemp("remote")
+    file = directory / "models/tiny/1/model.onnx"
+    save("tiny", file)
+    command = peers.command("mlserver", file, "tiny")
+    assert command is not None
+    with announced(command, directory / "mlserver.log") as there:
+        (directory / "serin.toml").write_text(f'[upstreams.ml]\nurl = "{there.http}"\n')
+        with gateway(directory) as here:
+            yield here
+
+
+@pytest.mark.slow
+def test_mlserver_takes_its_share_and_answers_as_the_model_here(running: Running) -> None:
+    here = [httpx.post(running.http + INFER, json=body(row), timeout=30).json() for row in range(8)]
+    running.serin("route", "set", "tiny", "ml#tiny=100")
+    there = [httpx.post(running.http + INFER, json=body(row), timeout=30).json() for row in range(8)]
+
+    for ours, theirs in zip(here, there, strict=True):
+        [scores] = [one["data"] for one in ours["outputs"] if one["name"] == "probabilities"]
+        [other] = [one["data"] for one in theirs["outputs"] if one["name"] == "probabilities"]
+        assert other == pytest.approx(scores, rel=1e-5)
+
+    running.serin("route", "set", "tiny", "1=80", "ml#tiny=20")
+    raw = httpx.Request("POST", running.http, json=body(0)).content
+    answers = run(running.http, lambda number: post(INFER, raw, f"user-{number}"), count=300)
+    assert failed(answers) == []
+    share = sum(answer.variant == "ml.tiny" for answer in answers)
+    assert 30 < share < 95
+    assert metric(running, "serin_assigned_total", variant="ml.tiny", how="split_keyed") == share
+
+
+def outputs_of(running: Running, output: str, result: str) -> float:
+    return metric(running, "serin_mirror_outputs_total", variant="ml.tiny", output=output, result=result)
+
+
+@pytest.mark.slow
+def test_a_shadow_on_mlserver_is_compared_output_by_output(running: Running) -> None:
+    running.serin("route", "set", "tiny", "1=100")
+    running.serin("rollout", "start", "tiny", "--to", "ml#tiny", "--steps", "shadow 100% 100000 requests")
+    admin = AdminClient.at(running.admin, "test")
+    eventually(lambda: admin.rollout("tiny")["step_number"] == 1 and admin.rollout("tiny")["followed"])
+    for row in range(24):
+        httpx.post(running.http + INFER, json=body(row % 8), timeout=30).raise_for_status()
+
+    assert eventually(lambda: outputs_of(running, "probabilities", "same") >= 20)
+    assert outputs_of(running, "probabilities", "different") == 0
+    # MLServer's own codec gives a list of labels a second dimension, and the shadow finds that out.
+    assert outputs_of(running, "label", "same") == 0 < outputs_of(running, "label", "different")
+    running.serin("rollout", "abort", "tiny")
