@@ -1,8 +1,34 @@
-"""A caller's words in messages."""
+"""A caller's words in messages and in paths."""
+
+import random
+from pathlib import Path
 
 import pytest
 
-from router.names import shown
+from router.names import is_name, shown
+
+PIECES = [
+    "..",
+    ".",
+    "/",
+    "\\",
+    "%2e",
+    "%2f",
+    "%5c",
+    "\0",
+    "\n",
+    "~",
+    "a",
+    "digits",
+    "-",
+    "_",
+    "C:",
+    "file:",
+    "#",
+    "?",
+    "\u2024",
+    "\uff0e",
+]
 
 
 @pytest.mark.parametrize("word", ["digits", "dense_1/BiasAdd:0", "float input", "v1.2-rc", "x" * 64])
@@ -15,3 +41,13 @@ def test_plain_words_are_shown_as_they_are(word: str) -> None:
 )
 def test_of_others_only_the_length_is_told(word: str) -> None:
     assert shown(word) == f"(a text of {len(word)} characters)"
+
+
+def test_no_name_of_ten_thousand_leads_out_of_the_repository(tmp_path: Path) -> None:
+    rng = random.Random(17)
+    names = ["".join(rng.choices(PIECES, k=rng.randint(1, 6))) for _ in range(10_000)]
+
+    taken = {name for name in names if is_name(name)}
+
+    assert 10 < len(taken) < len(names)
+    assert {(tmp_path / name).resolve().parent for name in taken} == {tmp_path.resolve()}
