@@ -10,12 +10,14 @@ _VARIANT = VARIANT_LABELS
 
 @dataclass(frozen=True, slots=True)
 class MetricName:
-    """One row of the table of metrics. `kind` is counter, gauge or histogram."""
+    """One row of the table of metrics. `kind` is counter, gauge or histogram. `admin_only`: the controller alone knows
+    it, so that only the admin port shows it."""
 
     name: str
     kind: str
     help: str
     labels: Labels = ()
+    admin_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,28 +75,34 @@ METRICS = (
     ),
     MetricName(
         "serin_drift_distance", "gauge", "Distance of an input or output from its reference in the last full window,"
-        " by measure: psi, js, wasserstein (in sd).", ("model", "side", "feature", "measure"),
+        " by measure: psi, js, wasserstein (in sd).", ("model", "side", "feature", "measure"), admin_only=True,
     ),
-    MetricName("serin_drift_alarm", "gauge", "1 while it drifts.", ("model", "side", "feature")),
-    MetricName("serin_drift_inputs_alarm", "gauge", "1 while a model's inputs as a whole drift.", ("model",)),
+    MetricName("serin_drift_alarm", "gauge", "1 while it drifts.", ("model", "side", "feature"), admin_only=True),
+    MetricName(
+        "serin_drift_inputs_alarm", "gauge", "1 while a model's inputs as a whole drift.", ("model",),
+        admin_only=True,
+    ),
     MetricName(
         "serin_data_quality_alarm", "gauge", "1 while more values are bad in this way than is tolerated.",
-        ("model", "side", "feature", "quality"),
+        ("model", "side", "feature", "quality"), admin_only=True,
     ),
     MetricName(
         "serin_inputs_differ", "gauge", "1 when a variant does not get the same inputs as the one with most weight.",
-        ("model", "variant"),
+        ("model", "variant"), admin_only=True,
     ),
     MetricName(
         "serin_selfcheck_rounds_total", "counter", "Rounds in which a version was compared with itself, by how they"
         " ended (quiet, idle: too few requests; abort, hold, assignment: a false alarm), since the controller started.",
-        ("model", "outcome"),
+        ("model", "outcome"), admin_only=True,
     ),
     MetricName(
         "serin_selfcheck_false_alarm_ratio", "gauge", "Of those rounds that could show something, the share with an"
-        " alarm.", ("model",),
+        " alarm.", ("model",), admin_only=True,
     ),
-    MetricName("serin_selfcheck_requests", "gauge", "Requests that were compared in the present round.", ("model",)),
+    MetricName(
+        "serin_selfcheck_requests", "gauge", "Requests that were compared in the present round.", ("model",),
+        admin_only=True,
+    ),
     MetricName(
         "serin_served_instead_total", "counter", "Requests that a variant was given in the place of another, by why and"
         " by how they ended there. Reason is budget or exposure where the other was not tried; otherwise the other has"
@@ -132,26 +140,35 @@ METRICS = (
     MetricName("serin_feedback_refused_total", "counter", "Feedback that was not counted, by reason.", ("reason",)),
     MetricName("serin_exposure_used", "gauge", "What a rollout's exposure budget has used up.", ("model", "limit")),
     MetricName("serin_exposure_limit", "gauge", "What a rollout's exposure budget allows.", ("model", "limit")),
-    MetricName("serin_rollout_phase", "gauge", "1 for the phase of a model's last rollout.", ("model", "phase")),
-    MetricName("serin_rollout_step", "gauge", "The rollout's step, from 1; 0 before the first.", ("model",)),
-    MetricName("serin_rollout_steps", "gauge", "How many steps the rollout has.", ("model",)),
+    MetricName(
+        "serin_rollout_phase", "gauge", "1 for the phase of a model's last rollout.", ("model", "phase"),
+        admin_only=True,
+    ),
+    MetricName(
+        "serin_rollout_step", "gauge", "The rollout's step, from 1; 0 before the first.", ("model",),
+        admin_only=True,
+    ),
+    MetricName("serin_rollout_steps", "gauge", "How many steps the rollout has.", ("model",), admin_only=True),
     MetricName(
         "serin_rollout_check", "gauge", "1 for the verdict of each check of the present step.",
-        ("model", "check", "verdict"),
+        ("model", "check", "verdict"), admin_only=True,
     ),
     MetricName(
         "serin_rollout_assignment_broken", "gauge", "1 when the evidence of a rollout says that its split does not"
-        " follow the weights.", ("model",),
+        " follow the weights.", ("model",), admin_only=True,
     ),
     MetricName(
         "serin_rollout_decisions_total", "counter", "What rollouts decided, since the controller started. Reason is"
-        " person, check, contract, or what moved it.", ("model", "decision", "reason"),
+        " person, check, contract, or what moved it.", ("model", "decision", "reason"), admin_only=True,
     ),
     MetricName(
         "serin_hook_deliveries_total", "counter", "Events that a hook took (delivered), attempts that failed, and"
-        " events that were given up (dropped), since the controller started.", ("hook", "result"),
+        " events that were given up (dropped), since the controller started.", ("hook", "result"), admin_only=True,
     ),
-    MetricName("serin_hook_backlog", "gauge", "Events behind the last one that is settled for a hook.", ("hook",)),
+    MetricName(
+        "serin_hook_backlog", "gauge", "Events behind the last one that is settled for a hook.", ("hook",),
+        admin_only=True,
+    ),
     MetricName("serin_route_weight_ratio", "gauge", "Share of a route's traffic that a variant should get.", _VARIANT),
     MetricName(
         "serin_route_share_ratio", "gauge", "Share of a route's split that a variant got since the weights last"

@@ -84,9 +84,12 @@ def route_table(operations: list[routes.Operation]) -> str:
 
 
 def metrics() -> str:
-    """Name, type, labels, help."""
-    rows = [[f"`{m.name}`", m.kind, " ".join(f"`{label}`" for label in m.labels), m.help] for m in METRICS]
-    return table(["Name", "Type", "Labels", "Meaning"], rows)
+    """Name, type, port, labels, help."""
+    rows = [
+        [f"`{m.name}`", m.kind, "admin" if m.admin_only else "both", " ".join(f"`{name}`" for name in m.labels), m.help]
+        for m in METRICS
+    ]
+    return table(["Name", "Type", "Port", "Labels", "Meaning"], rows)
 
 
 def familiar_metrics() -> str:
