@@ -22,7 +22,7 @@ from router.telemetry import VariantSeries
 from service.bound import Bound, routing_key
 from service.calls import Assignment
 from service.dataplane import Dataplane
-from service.http.replies import CODINGS, HEADER, Arrival, Reply, json_lines, served, token_line
+from service.http.replies import CODINGS, HEADER, Arrival, Reply, json_lines, served_lines, token_line
 from service.protocol.json_codec import needs_care
 from service.protocol.json_data import number_array
 from service.protocol.limits import Limits
@@ -48,13 +48,15 @@ class Carriage(Protocol):
 
 
 class Passenger(Struct):
-    """One request that waits for the end of the turn. `unit`: where it counts once more; `assignment`: on a route with
-    guards, as they have seen it."""
+    """One request that waits for the end of the turn. `revision`: of the table that gave it its variant, which may be
+    another one by then; `unit`: where it counts once more; `assignment`: on a route with guards, as they have seen it.
+    """
 
     carriage: Carriage
     body: bytes
     plain: Plain
     how: int
+    revision: int
     started_ns: int
     unit: VariantSeries | None = None
     assignment: Assignment | None = None
@@ -84,11 +86,12 @@ class Express:
         fits = isinstance(line, Line) and line.fits(plain)
         if isinstance(line, Line) and fits and bound.guards is None:
             now = perf_counter_ns()
-            line.join(Passenger(carriage, body, plain, how, now, arm.draw(how, key, now)))
+            revision = self._dataplane.table.revision
+            line.join(Passenger(carriage, body, plain, how, revision, now, arm.draw(how, key, now)))
             return True
         given = self._dataplane.guarded(bound.guards, arm, how, (arrival.at_ns, key))
         if isinstance(line, Line) and fits and not given.reason:
-            line.join(Passenger(carriage, body, plain, how, given.started_ns, given.unit, given))
+            line.join(Passenger(carriage, body, plain, how, given.revision, given.started_ns, given.unit, given))
         else:
             carriage.go_on(body, given)
         return True
@@ -224,7 +227,7 @@ class Line:
         result, observe, stamp = perf_counter_ns(), self._arm.series.observe, self._arm.stamp
         named = dict(zip(self._loaded.output_names, outputs, strict=True))
         cells_of = self._loaded.watch.cells_of_rows(named, len(present))
-        who = served(self._assignment(present[0]))
+        variant = self._arm.variant
         for passenger, text, cells in zip(present, texts, cells_of, strict=True):
             plain, head = passenger.plain, self._head
             if plain.id is not None:
@@ -233,6 +236,7 @@ class Line:
             signs = stamp if passenger.assignment is None else passenger.assignment.stamp
             token = b"" if signs is None else token_line(signs(cells))
             request_id = passenger.carriage.arrival.request_id
+            who = served_lines(variant.version, variant.name, passenger.revision)
             passenger.carriage.deliver(Reply(200, json_lines(body, request_id) + who + token, body))
             started = passenger.started_ns
             phases = (started - passenger.carriage.arrival.at_ns, begun - started, computed, perf_counter_ns() - result)
@@ -246,7 +250,7 @@ class Line:
             return passenger.assignment
         at_ns = passenger.carriage.arrival.at_ns
         made = self._dataplane.assignment(self._arm, passenger.how, at_ns, passenger.started_ns)
-        made.unit = passenger.unit
+        made.unit, made.revision = passenger.unit, passenger.revision
         return made
 
 

@@ -62,7 +62,7 @@ def fields(lines: bytes) -> Headers:
 
 def served(assignment: Assignment) -> bytes:
     """The header fields that say who answered."""
-    lines = _served(assignment.version, assignment.variant, assignment.revision)
+    lines = served_lines(assignment.version, assignment.variant, assignment.revision)
     if assignment.reason:  # another variant was chosen first: it failed, or was not to be tried
         tried = assignment.reason in FALLBACK_REASONS
         lines += written([(b"serin-fallback" if tried else b"serin-diverted", assignment.reason.encode())])
@@ -70,7 +70,8 @@ def served(assignment: Assignment) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _served(version: int, variant: str, revision: int) -> bytes:
+def served_lines(version: int, variant: str, revision: int) -> bytes:
+    """The same for an answer of the variant that was chosen."""
     return b"serin-version: %d\r\nserin-variant: %b\r\nserin-revision: %d\r\n" % (version, variant.encode(), revision)
 
 

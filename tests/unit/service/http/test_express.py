@@ -63,7 +63,8 @@ def line(executor: Executor) -> Line:
         signature=SIGNATURE, executor=executor, batcher=batcher, model="m", version=1, watch=watch, output_names=["y"]
     )
     series = SimpleNamespace(observe=lambda *told: None)
-    arm: Any = SimpleNamespace(loaded=loaded, series=series, tap=None, stamp=None)
+    variant = SimpleNamespace(name="stable", version=1)
+    arm: Any = SimpleNamespace(loaded=loaded, series=series, tap=None, stamp=None, variant=variant)
     given = SimpleNamespace(version=1, variant="1", revision=1, reason="", unit=None)
     dataplane: Any = SimpleNamespace(assignment=lambda *told: given, plain_route=lambda model: None)
     made = Line.of(arm, dataplane)
@@ -71,9 +72,9 @@ def line(executor: Executor) -> Line:
     return made
 
 
-def ride(line: Line, plain: Plain = ROW) -> Carriage:
+def ride(line: Line, plain: Plain = ROW, revision: int = 1) -> Carriage:
     carriage = Carriage()
-    line.join(Passenger(carriage, b"{}", plain, 0, 0))
+    line.join(Passenger(carriage, b"{}", plain, 0, revision, 0))
     return carriage
 
 
@@ -84,6 +85,15 @@ def test_a_row_is_answered(line: Line) -> None:
     assert reply.body == (
         b'{"model_name":"m","model_version":"1","outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[3.0]}]}'
     )
+
+
+def test_an_answer_names_the_table_that_gave_the_request_its_variant(line: Line) -> None:
+    carriages = [Carriage(), Carriage()]
+    for carriage, revision in zip(carriages, (7, 8), strict=True):
+        line._waiting.append(Passenger(carriage, b"{}", ROW, 0, revision, 0))
+    line.depart()  # by now the table may be a ninth
+    told = [b"" if carriage.reply is None else carriage.reply.lines for carriage in carriages]
+    assert [b"serin-revision: 7\r\n" in told[0], b"serin-revision: 8\r\n" in told[1]] == [True, True]
 
 
 def test_what_fails_goes_on_the_ordinary_way(line: Line, executor: Executor) -> None:
@@ -124,7 +134,7 @@ def test_who_has_left_before_the_end_of_the_turn_takes_no_part(line: Line, execu
     carriage = Carriage()
     carriage.response_complete = True
     assignment: Any = SimpleNamespace(close=closed.append)
-    line.join(Passenger(carriage, b"{}", ROW, 0, 0, None, assignment))
+    line.join(Passenger(carriage, b"{}", ROW, 0, 1, 0, None, assignment))
     assert (executor.rows, len(closed), carriage.reply) == ([], 1, None)
 
 
