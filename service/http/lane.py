@@ -113,7 +113,9 @@ class Lane(Connection):
         if ride.response_complete:
             return
         body = bytes(ride.body)
-        if self._chunk is not None and self._unlike < MOST_UNLIKE:
+        if self._chunk is None:
+            ride.arrival = ride.arrival.complete()
+        elif self._unlike < MOST_UNLIKE:
             self._remember(ride, body, self._chunk)
         self._chunk = None
         self._answer(ride, body)

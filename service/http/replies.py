@@ -4,8 +4,10 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from functools import lru_cache
+from time import perf_counter_ns
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from router.errors import SerinError
 from router.safeguards import FALLBACK_REASONS
@@ -27,13 +29,17 @@ Headers = list[tuple[bytes, bytes]]
 
 class Arrival(Struct, frozen=True):
     """The head of a request, taken apart once: `headers` by lower-case name, repeated fields are joined; `at_ns` of
-    `perf_counter_ns`; `model` is empty where the path names none."""
+    `perf_counter_ns`, of the head until the body is there; `model` is empty where the path names none."""
 
     headers: Mapping[bytes, bytes]
     request_id: str
     at_ns: int
     model: str
     version: str | None
+
+    def complete(self) -> "Arrival":
+        """The same when the body has come: deadlines and the phases of a request do not count a slow sender."""
+        return replace(self, at_ns=perf_counter_ns())
 
 
 class Reply(Struct, frozen=True):

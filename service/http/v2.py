@@ -146,7 +146,7 @@ class V2:
         except SerinError as error:
             final = isinstance(error, PayloadTooLarge | RequestTimeout)  # there is more of the body to come
             return self.refused(error, arrival, b"connection: close\r\n" if final else b"")
-        return await self.answer(arrival, body)
+        return await self.answer(arrival.complete(), body)
 
     def admit(self, arrival: Arrival) -> None:
         """Refuse by the head alone what can be: overload, unknown paths and models, a declared body above the limit."""
@@ -181,6 +181,7 @@ class V2:
         try:
             self.admit(arrival)
             body = await self._read(receive)
+            arrival = arrival.complete()
             if b"content-encoding" in arrival.headers:
                 body = await self._plain(arrival, body)
             spoken = read(body) if len(body) <= OFF_LOOP_BYTES else await asyncio.to_thread(read, body)
