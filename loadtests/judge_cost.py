@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from router.counters import Segment
 from router.hooks import Sender
 from router.judge import Judge
 from router.layout import How, Outcome
+from router.plan import RolloutSpec
 from router.routes import Route, Variant
 from router.sources import Sources
 from router.spec import parse_spec
@@ -66,10 +68,16 @@ class Fleet:
             worker.segment.close()
 
 
+@cache
+def spec_of(model: int) -> RolloutSpec:
+    """Read once, as a rollout's is."""
+    steps = [{"weight": 50}, {"weight": 60, "safe": {"ratio": 2}}, {"weight": 70, "safe": {"ratio": 3}}]
+    return parse_spec({"model": f"m{model}", "to": 2, "steps": steps, "analysis": ANALYSIS})
+
+
 def question(model: int, now: float, memory: dict[str, Any]) -> Question:
     """What the pilot would ask."""
-    steps = [{"weight": 50}, {"weight": 60, "safe": {"ratio": 2}}, {"weight": 70, "safe": {"ratio": 3}}]
-    spec = parse_spec({"model": f"m{model}", "to": 2, "steps": steps, "analysis": ANALYSIS})
+    spec = spec_of(model)
     route = Route(f"m{model}", (Variant("1", 1, 500_000), Variant("2", 2, 500_000)), epoch=1)
     return Question(f"m{model}-1", f"m{model}", 0, now, route, "1", ("2",), (), memory, spec.analysis, spec.steps, now)
 

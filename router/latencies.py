@@ -8,6 +8,7 @@ alone: whether more than its tail is above that.
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -16,10 +17,8 @@ from numpy.typing import NDArray
 from router.evidence import Block
 from router.families import (
     ODDS_GRID,
-    SAFE_FRACTIONS,
     Floats,
     Marks,
-    bernoulli_llr,
     conditional_llr,
     rates_above,
     rates_below,
@@ -88,18 +87,28 @@ def _bet_on_floor(check: LatencyCheck, above: Sequence[Floats], bets: Bets) -> N
     place = floor_edge(check) + 1
     n, k = above[0][:, 0], above[0][:, place]
     usual = (above[2][:, place] + 0.5) / (above[2][:, 0] + 1.0)
-    tails = [1.0 - quantile for quantile in marked_quantiles(check)]
-    harm = np.stack([bernoulli_llr(k, n, tail, rates_above(tail)) for tail in tails], axis=1)
-    bets.add(FLOOR, harm, even_prior(harm.shape[2]))
+    tails, above_tails, below_tails = _tails(marked_quantiles(check))
+    bets.add(FLOOR, _tail_llr(k, n, tails, above_tails), even_prior(above_tails.shape[1]))
     if check.margins:
-        safe = np.stack([_below_tail(k, n, tail, usual) for tail in tails[: len(check.quantiles)]], axis=1)
-        bets.add(QUICK, safe, design_prior(safe.shape[2]))
+        named = below_tails[: len(check.quantiles)]
+        design = np.clip(usual[:, None, None], named[:, :1], named[:, -1:])
+        rates = np.concatenate([design, np.broadcast_to(named, (len(n), *named.shape))], axis=2)
+        bets.add(QUICK, _tail_llr(k, n, tails[: len(named)], rates), design_prior(rates.shape[2]))
 
 
-def _below_tail(k: Floats, n: Floats, tail: float, usual: Floats) -> Floats:
-    rates = np.broadcast_to(rates_below(tail), (len(n), len(SAFE_FRACTIONS)))
-    first = np.clip(usual, rates[0, 0], rates[0, -1])[:, None]
-    return bernoulli_llr(k, n, tail, np.concatenate([first, rates], axis=1))
+def _tail_llr(k: Floats, n: Floats, tails: Floats, rates: Floats) -> Floats:
+    """`bernoulli_llr` with each tail as the limit: [T, rows, alternatives]. rates: those of each row, in all blocks or
+    in each."""
+    hit, missed = np.log(rates / tails[:, None]), np.log((1.0 - rates) / (1.0 - tails[:, None]))
+    llr: Floats = k[:, None, None] * hit + (n - k)[:, None, None] * missed
+    return llr
+
+
+@cache
+def _tails(quantiles: tuple[float, ...]) -> tuple[Floats, Floats, Floats]:
+    """The tails of these quantiles, and the alternatives above and below each: [rows], [rows, 8], [rows, 6]."""
+    tails = [1.0 - quantile for quantile in quantiles]
+    return np.asarray(tails), np.stack([*map(rates_above, tails)]), np.stack([*map(rates_below, tails)])
 
 
 def floor_edge(check: LatencyCheck) -> int:
