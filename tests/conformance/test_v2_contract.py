@@ -119,7 +119,6 @@ def test_the_models_can_be_listed(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/nope",
         "/v1",
         "/v2/nope",
