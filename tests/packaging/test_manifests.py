@@ -176,10 +176,10 @@ def test_resources_are_asked_for_and_bounded(container: Object) -> None:
     assert set(container["resources"]["requests"]) == set(container["resources"]["limits"]) == {"cpu", "memory"}
 
 
-def test_the_policy_lets_in_only_http_and_lets_nothing_out(objects: list[Object]) -> None:
+def test_the_policy_lets_in_only_http_and_grpc_and_lets_nothing_out(objects: list[Object]) -> None:
     (policy,) = of_kind(objects, "NetworkPolicy")
     (rule,) = policy["spec"]["ingress"]
-    assert rule["ports"] == [{"port": "http", "protocol": "TCP"}]
+    assert rule["ports"] == [{"port": name, "protocol": "TCP"} for name in ("http", "grpc")]
     assert rule["from"]
     assert policy["spec"]["egress"] == []
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
