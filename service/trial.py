@@ -141,7 +141,7 @@ def _body(line: bytes, number: int, file: Path, signature: Signature) -> Feeds:
 async def _serve(asked: Asked) -> None:
     # A request finds room in the queue however many callers there are: what is refused at once is not quick.
     execution = Execution.model_validate({"max_queue": 10 * asked.callers, **asked.execution})
-    loader = Loader(Path(asked.models), SessionOptions(asked.threads), Limits(), execution=execution)
+    loader = Loader(Path(asked.models), SessionOptions(), Limits(), execution=execution, threads=asked.threads)
     pool = Pool(max(2, 2 * Limits().max_concurrency), NoMarks())
     engine = Engine(loader, pool, lambda: None)
     try:

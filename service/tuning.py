@@ -11,8 +11,9 @@ BATCHES = (1, 8, 32, 128)
 ALIKE = 0.95
 """Setups of at least this share of the best throughput count as equally quick; then the shorter wait decides."""
 
-SECTION = "execution"
 Value = str | int | float
+Tables = Mapping[str, Mapping[str, Value]]
+"""Keys and values by the table of model.toml that they stand in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,13 @@ class Setup:
 
     @property
     def execution(self) -> dict[str, Value]:
-        """What of it belongs into model.toml; the rest are settings of the server."""
+        """How requests share a run: the table of that name in model.toml."""
         return {"mode": self.mode, "max_batch_rows": self.batch}
 
     @property
-    def flags(self) -> str:
-        """The settings of the server, as flags of `serin serve`."""
-        return f"--workers {self.workers} --onnx-threads {self.threads}"
+    def tables(self) -> Tables:
+        """What of it belongs into model.toml; workers are a setting of the server."""
+        return {"execution": self.execution, "runtime": {"threads": self.threads}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +75,36 @@ def best(outcomes: Sequence[Outcome], p99_ms: float | None = None) -> Outcome | 
     return min(quick, key=lambda one: (round(one.p99_ms, 1), one.setup.workers * one.setup.threads, one.setup.batch))
 
 
-def with_execution(text: str, values: Mapping[str, Value]) -> str:
-    """A model.toml with these keys in its `[execution]`, and all else as it was, comments too.
+def with_tables(text: str, tables: Tables) -> str:
+    """A model.toml with these keys in these tables, and all else as it was, comments too.
 
-    Raises FailedPrecondition where it is written in a way that cannot be changed line by line.
+    Raises FailedPrecondition where one is written in a way that cannot be changed line by line.
     """
+    for section, values in tables.items():
+        text = _with_table(text, section, values)
+    return text
+
+
+def _with_table(text: str, section: str, values: Mapping[str, Value]) -> str:
     before = tomllib.loads(text)
-    wanted = {**before, SECTION: {**before.get(SECTION, {}), **values}}
-    changed = "".join(_lines(text, values))
+    wanted = {**before, section: {**before.get(section, {}), **values}}
+    changed = "".join(_lines(text, section, values))
     try:
         done = tomllib.loads(changed) == wanted
     except tomllib.TOMLDecodeError:
         done = False
     if not done:
         lines = ", ".join(_line(key, value) for key, value in values.items())
-        raise FailedPrecondition(f"model.toml has no plain [{SECTION}] table to change; write there yourself: {lines}")
+        raise FailedPrecondition(f"model.toml has no plain [{section}] table to change; write there yourself: {lines}")
     return changed
 
 
-def _lines(text: str, values: Mapping[str, Value]) -> Iterator[str]:
+def _lines(text: str, section: str, values: Mapping[str, Value]) -> Iterator[str]:
     lines, left = text.splitlines(keepends=True), dict(values)
-    start = next((number for number, line in enumerate(lines) if _is_section(line)), None)
+    start = next((number for number, line in enumerate(lines) if _is_section(line, section)), None)
     if start is None:
         yield from lines
-        yield ("" if not text or text.endswith("\n") else "\n") + ("\n" if text else "") + f"[{SECTION}]\n"
+        yield ("" if not text or text.endswith("\n") else "\n") + ("\n" if text else "") + f"[{section}]\n"
         yield from (_line(key, value) + "\n" for key, value in left.items())
         return
     after = range(start + 1, len(lines))
@@ -110,8 +117,8 @@ def _lines(text: str, values: Mapping[str, Value]) -> Iterator[str]:
             yield from (("" if line.endswith("\n") else "\n") + _line(new, left[new]) + "\n" for new in left)
 
 
-def _is_section(line: str) -> bool:
-    return re.fullmatch(rf"\s*\[\s*{SECTION}\s*\]\s*(#.*)?\n?", line) is not None
+def _is_section(line: str, section: str) -> bool:
+    return re.fullmatch(rf"\s*\[\s*{section}\s*\]\s*(#.*)?\n?", line) is not None
 
 
 def _replaced(line: str, key: str, value: Value) -> str:

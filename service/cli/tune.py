@@ -1,7 +1,7 @@
 """`serin tune`: try ways to run a version on this machine, and write the best into its model.toml."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -15,7 +15,7 @@ from service.cli.trials import Subject, attempt
 from service.cores import available_cores
 from service.runtime import repository
 from service.runtime.repository import MANIFEST_FILE
-from service.tuning import BATCHES, Outcome, Setup, best, better, grid, with_execution
+from service.tuning import BATCHES, Outcome, Setup, Value, best, better, grid, with_tables
 
 PASSES = 2
 """Each setup is tried in both of them, so that what disturbs one for a while does not decide."""
@@ -108,14 +108,18 @@ def _show(outcomes: Sequence[Outcome], found: Outcome | None, source: str) -> No
 
 
 def _advice(found: Outcome, model: str, written: bool) -> str:
-    values = ", ".join(f"{key} = {value!r}".replace("'", '"') for key, value in found.setup.execution.items())
+    tables = "; ".join(f"[{table}] {_pairs(values)}" for table, values in found.setup.tables.items())
     where = f"Written into {model}/{MANIFEST_FILE}" if written else f"Write into {model}/{MANIFEST_FILE} (or --write)"
-    return f"{where}: [execution] {values}\nStart the server with: serin serve {found.setup.flags}"
+    return f"{where}: {tables}\nStart the server with: serin serve --workers {found.setup.workers}"
+
+
+def _pairs(values: Mapping[str, Value]) -> str:
+    return ", ".join(f"{key} = {value!r}".replace("'", '"') for key, value in values.items())
 
 
 def _write(file: Path, setup: Setup) -> None:
     text = file.read_text() if file.exists() else ""
-    changed = with_execution(text, setup.execution)
+    changed = with_tables(text, setup.tables)
     new = file.with_name(f".{file.name}.new")
     new.write_text(changed)
     os.replace(new, file)

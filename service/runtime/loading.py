@@ -59,7 +59,8 @@ def no_wrap(model: str, version: int, session: Session) -> Runnable:
 class Loader:
     """How versions are loaded. `wrap` may put something before the session (faults); it is warmed up without that.
 
-    `packed`: where weights may lie that all workers share. `execution`: in place of what model.toml says of it.
+    `packed`: where weights may lie that all workers share. `execution`, `threads`: in place of what
+    model.toml says of them.
     `measured`: what content was measured to cost, so that versions of equal content run alike in a process.
     """
 
@@ -69,6 +70,7 @@ class Loader:
     wrap: Callable[[str, int, Session], Runnable] = no_wrap
     packed: Packed | None = None
     execution: Execution | None = None
+    threads: int | None = None
     measured: dict[tuple[str, str], Profile] = field(default_factory=dict)
 
     def load(self, model: str, version: int, wanted: Wanted) -> Parts:
@@ -119,7 +121,12 @@ class Loader:
 
     def _manifest(self, model: str) -> Manifest:
         manifest = parse_manifest(repository.read_beside(self.models_dir, model, MANIFEST_FILE))
-        return manifest if self.execution is None else manifest.model_copy(update={"execution": self.execution})
+        if self.execution is not None:
+            manifest = manifest.model_copy(update={"execution": self.execution})
+        if self.threads is not None:
+            runtime = manifest.runtime.model_copy(update={"threads": self.threads})
+            manifest = manifest.model_copy(update={"runtime": runtime})
+        return manifest
 
     def _session(self, files: VersionFiles, digest: str, options: SessionOptions) -> Session:
         packed = self.packed.path(digest) if self.packed else None

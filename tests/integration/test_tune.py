@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from router.errors import FailedPrecondition
+from router.routes import Wanted
 from service.cli import run
 from service.cli.trials import Subject, attempt
+from service.runtime.loading import Loader
 from service.runtime.manifest import parse_manifest
+from service.runtime.session import Session, SessionOptions
 from service.tuning import Setup
 from tests.unit.service.runtime.tiny import place, times
 
@@ -40,8 +43,9 @@ def test_the_best_is_written_and_the_rest_of_the_file_stays(models: Path, capsys
     assert told["best"] in told["tried"]
     text = (models / "m" / "model.toml").read_text()
     assert text.startswith("# mine\nversions = [1]\n")
-    execution = parse_manifest(text.encode()).execution
-    assert (execution.mode, execution.max_batch_rows) == (told["best"]["mode"], told["best"]["batch"])
+    written = parse_manifest(text.encode())
+    assert (written.execution.mode, written.execution.max_batch_rows) == (told["best"]["mode"], told["best"]["batch"])
+    assert written.runtime.threads == told["best"]["threads"]
 
 
 def test_a_version_that_cannot_be_loaded_says_why(models: Path) -> None:
@@ -72,3 +76,20 @@ def test_a_recorded_request_that_does_not_fit_is_named_by_its_line(
     (models / "bodies").write_text(BODY + BODY.replace('"x"', '"y"'))
     assert run(["tune", "m", "--models", str(models), "--inputs", str(models / "bodies")]) != 0
     assert "bodies: line 2: " in capsys.readouterr().err
+
+
+def test_threads_of_an_earlier_tuning_do_not_decide_what_is_tried(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (models / "m" / "model.toml").write_text("[runtime]\nthreads = 3\n")
+    tried: list[int] = []
+    original = Session.__init__
+
+    def noted(self: Session, path: str, options: SessionOptions) -> None:
+        tried.append(options.threads)
+        original(self, path, options)
+
+    monkeypatch.setattr(Session, "__init__", noted)
+    Loader(models, threads=2).load("m", 1, Wanted("", ""))
+    Loader(models).load("m", 1, Wanted("", ""))
+    assert tried == [2, 3]

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from router.errors import FailedPrecondition
-from service.tuning import Outcome, Setup, best, better, grid, with_execution
+from service.tuning import Outcome, Setup, best, better, grid, with_tables
 
 WRITTEN = """description = "x"   # what it is
 
@@ -72,24 +72,33 @@ def test_of_two_tries_the_quicker_one_counts() -> None:
 
 
 def test_keys_are_replaced_or_added_and_all_else_stays_comments_too() -> None:
-    changed = with_execution(WRITTEN, {"mode": "thread", "max_batch_rows": 32})
+    changed = with_tables(WRITTEN, {"execution": {"mode": "thread", "max_batch_rows": 32}})
     assert changed == WRITTEN.replace('"auto"  ', '"thread"').replace("= 64\n", "= 64\nmax_batch_rows = 32\n")
 
 
 @pytest.mark.parametrize("text", ["", "x = 1", "x = 1\n", "[golden]\nfile = 'a'\n"])
 def test_a_table_that_is_missing_is_added_at_the_end(text: str) -> None:
-    changed = with_execution(text, {"mode": "thread"})
+    changed = with_tables(text, {"execution": {"mode": "thread"}})
     assert changed.startswith(text)
     assert tomllib.loads(changed) == {**tomllib.loads(text), "execution": {"mode": "thread"}}
 
 
 def test_writing_the_same_again_changes_nothing() -> None:
     values = {"mode": "thread", "max_batch_rows": 32}
-    once = with_execution(WRITTEN, values)
-    assert with_execution(once, values) == once
+    once = with_tables(WRITTEN, {"execution": values})
+    assert with_tables(once, {"execution": values}) == once
 
 
 @pytest.mark.parametrize("text", ['execution = { mode = "auto" }\n', 'execution.mode = "auto"\n'])
 def test_a_table_that_is_written_otherwise_is_left_alone(text: str) -> None:
     with pytest.raises(FailedPrecondition, match=r'write there yourself: mode = "thread"'):
-        with_execution(text, {"mode": "thread"})
+        with_tables(text, {"execution": {"mode": "thread"}})
+
+
+def test_a_setup_writes_how_it_batches_and_how_many_threads_it_runs_on() -> None:
+    changed = with_tables(WRITTEN, Setup(2, 4, 32, "thread").tables)
+    assert tomllib.loads(changed) == {
+        **tomllib.loads(WRITTEN),
+        "execution": {"mode": "thread", "max_queue": 64, "max_batch_rows": 32},
+        "runtime": {"threads": 4},
+    }
