@@ -8,7 +8,7 @@ import httpx
 import msgspec
 
 from router.errors import DeadlineExceeded, Unavailable
-from router.exchange import error_in
+from router.exchange import TOKEN_HEADER, error_in, tls_trouble
 from router.follower import Apply, Follower, Identity
 from router.links import InventoryLink, SupervisorLink
 
@@ -29,11 +29,10 @@ class AdminClient:
         self._headers = {"Serin-Actor": _header(actor)} if actor else {}
 
     @classmethod
-    def at(cls, url: str, actor: str = "") -> "AdminClient":
-        """A client for the admin address, such as http://127.0.0.1:8002."""
-        return cls(
-            httpx.Client(base_url=url, timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=5.0), trust_env=False), actor
-        )
+    def at(cls, url: str, actor: str = "", **how: Any) -> "AdminClient":
+        """A client for the admin address, such as http://127.0.0.1:8002. `how`: more for httpx, such as `verify`."""
+        timeout = httpx.Timeout(TIMEOUT_SECONDS, connect=5.0)
+        return cls(httpx.Client(base_url=url, timeout=timeout, trust_env=False, **how), actor)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -167,6 +166,8 @@ class AdminClient:
         return answer
 
     def _unreachable(self, error: Exception) -> Unavailable:
+        if trouble := tls_trouble(error, self._http.base_url):
+            return Unavailable(f"{self._http.base_url}: {trouble}")
         return Unavailable(
             f"nothing answers at {self._http.base_url} ({type(error).__name__}): is `serin serve` running? "
             "Give its admin address with --admin-url or SERIN_ADMIN_URL"
@@ -176,9 +177,9 @@ class AdminClient:
 class CommandLink:
     """Load and unload from inside a worker, as ordinary events: for the repository calls of the public port."""
 
-    def __init__(self, http: httpx.AsyncClient, actor: str) -> None:
+    def __init__(self, http: httpx.AsyncClient, actor: str, token: str = "") -> None:
         self._http = http
-        self._headers = {"Serin-Actor": _header(actor)}
+        self._headers = {"Serin-Actor": _header(actor), TOKEN_HEADER: token}
 
     async def load(self, model: str, version: int | None = None) -> Document:
         """Like `AdminClient.load`."""

@@ -28,6 +28,22 @@ def error_in(response: httpx.Response) -> SerinError:
         return Internal(f"unexpected answer {response.status_code} from {response.request.url.host}")
 
 
+_SHOW_ONE = "if it asks for a client certificate, name one with SERIN_CLIENT_CERT_FILE and SERIN_CLIENT_KEY_FILE"
+
+
+def tls_trouble(error: Exception, url: httpx.URL) -> str:
+    """What TLS has to do with a failed connection, and the way out; empty when nothing."""
+    text = str(error)
+    if url.scheme == "https" and isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)):
+        return f"it closed the connection; {_SHOW_ONE}"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        why = text.partition("verify failed: ")[2].partition(" (_ssl")[0] or "it is not known here"
+        return f"its certificate is not trusted ({why}); name its CA with --ca-file or SERIN_CA_FILE"
+    if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
+        return "what answers there does not speak TLS; try http://"
+    return ""
+
+
 class Line:
     """Calls of one of Serin's own processes. The client, with its base URL, belongs to whoever made it."""
 

@@ -5,11 +5,14 @@ from typing import TypeVar
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router.controller import Controller
 from router.errors import Cancelled, InvalidArgument, Unauthenticated
 from router.exchange import TOKEN_HEADER
+from router.guard import error_response
 from router.reports import FollowReport, InventoryReport, SuperviseReport
 from router.routes import RouteTable, encode_table
 
@@ -20,8 +23,7 @@ def internal_router(controller: Controller, token: str) -> APIRouter:
     """Routes under /internal/v1; each call must carry the token that the supervisor made at this start."""
 
     def check(request: Request) -> None:
-        given = request.headers.get(TOKEN_HEADER, "")
-        if not token or not hmac.compare_digest(given.encode(), token.encode()):
+        if not is_ours(request.headers, token):
             raise Unauthenticated("these endpoints are for Serin's own processes")
 
     router = APIRouter(prefix="/internal/v1", include_in_schema=False, dependencies=[Depends(check)])
@@ -48,6 +50,27 @@ def internal_router(controller: Controller, token: str) -> APIRouter:
         return _json(await controller.supervise(await _read(request, SuperviseReport)))
 
     return router
+
+
+class TokenOnly:
+    """ASGI wrapper of the admin port for a listener that is for Serin's own processes: nothing without the token."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers or passes on one request."""
+        if scope["type"] == "http" and not is_ours(Headers(scope=scope), self._token):
+            refusal = Unauthenticated("this port is for Serin's own processes")
+            await error_response(refusal, "")(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def is_ours(headers: Headers, token: str) -> bool:
+    """Whether a request carries the token that the supervisor made at this start."""
+    return bool(token) and hmac.compare_digest(headers.get(TOKEN_HEADER, "").encode(), token.encode())
 
 
 class _EncodedTable:

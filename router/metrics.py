@@ -179,6 +179,13 @@ METRICS = (
     MetricName("serin_model_workers", "gauge", "Live workers, by state of a version.", ("model", "version", "state")),
     MetricName("serin_worker_restarts_total", "counter", "Workers that were replaced."),
     MetricName("serin_rejected_requests_total", "counter", "Requests that reached no variant, by reason.", ("reason",)),
+    MetricName(
+        "serin_tls_certificate_expiry_timestamp_seconds", "gauge", "Until when the certificate that this process shows"
+        " holds, in seconds since 1970, by port (clients, admin).", ("port",),
+    ),
+    MetricName(
+        "serin_tls_reload_failed", "gauge", "1 while its files on disk are others that cannot be used.", ("port",),
+    ),
     MetricName("serin_build_info", "gauge", "What is running; always 1.", ("name", "version", "onnxruntime")),
 )  # fmt: skip
 

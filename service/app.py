@@ -16,6 +16,7 @@ from service.http.connection import Connection
 from service.http.lane import lane_of
 from service.lifeline import Command, Lifeline, open_lifeline
 from service.listening import Port, PortOptions
+from service.renewals import CLIENTS, renewal_of
 from service.settings import Settings
 from service.worker import Place, Worker, wait_at_most
 
@@ -25,12 +26,14 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
     config = lifeline.config
     place = Place(config["slot"], config["instance"], config["token"], config["controller"], time.time)
     worker = Worker(settings, place)
+    worker.tls = tls = renewal_of(settings.public_tls_files, CLIENTS, time.time)
+    renewing = None if tls is None else asyncio.create_task(tls.run(), name="renewal")
     drain, hurry, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
     try:
         await worker.start()
         # Access log lines are uvicorn's to write, so with them requests take uvicorn's way.
         connection = Connection if settings.access_log else lane_of(worker.v2)
-        port = Port(worker.app, _port_options(settings), connection)
+        port = Port(worker.app, _port_options(settings), connection, tls)
         await port.start()
         worker.pool.is_lone = port.is_lone
         commands = _Commands(worker, port, config["fds"], (drain, hurry))
@@ -56,6 +59,8 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         if not gone.is_set():
             await _drain(worker, doors, hurry)
     finally:
+        if renewing is not None:
+            renewing.cancel()
         await worker.close()
 
 
@@ -96,7 +101,7 @@ class Door(Protocol):
 
 def _grpc(worker: Worker) -> Door:
     """The gRPC port. Its package is loaded here and nowhere else: grpcio is an extra, and of no use where it is off."""
-    door: Door = import_module("service.grpc.port").port_of(worker.front)
+    door: Door = import_module("service.grpc.port").port_of(worker.front, worker.tls)
     return door
 
 

@@ -20,6 +20,7 @@ from router.exposures import DIRECTORY as EXPOSURES
 from router.exposures import exposure_uses
 from router.familiar import FamiliarReader
 from router.guard import LOOPBACK_HOSTS
+from router.internal import TokenOnly
 from router.metrics import Sample
 from router.pilot import Pilot
 from router.remotes import Prober
@@ -32,6 +33,7 @@ from service.faults import Faults
 from service.judging import outside_of
 from service.lifeline import Command, Lifeline, open_lifeline
 from service.listening import Port, PortOptions
+from service.renewals import ADMIN, renewal_of, tls_samples
 from service.settings import Settings
 
 #: Open answers (long polls, event streams) end by themselves when the controller closes; this bounds the rest.
@@ -78,22 +80,28 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         stack.push_async_callback(upstreams.close)
         prober = Prober(controller, upstreams, controller.now, _tell_unrecorded)
         pilot = Pilot(controller, boot_clock(_now), outside.assessor, on_trouble=_tell_trouble)
-        metrics = _metrics(settings, controller, lambda: tuple(outside.samples(pilot)))
+        tls = renewal_of(settings.admin_tls_files, ADMIN, lambda: _now().timestamp())
+        metrics = _metrics(settings, controller, lambda: (*outside.samples(pilot), *tls_samples(ADMIN, tls)))
         options = _options(lifeline.config, settings, metrics)
         desk = Desk(pilot, store, settings.state)
         parts = (rollout_router(desk), drift_router(controller, outside.monitor))
         options = replace(options, parts=parts)
         app = create_app(controller, options)
-        port = Port(app, PortOptions(settings.keep_alive_seconds, settings.max_header_bytes, settings.access_log))
-        await port.start()
-        await port.listen(lifeline.config["fds"][0])
+        told = PortOptions(settings.keep_alive_seconds, settings.max_header_bytes, settings.access_log)
+        ports = [Port(app, told, tls=tls)]
+        if tls is not None:
+            stack.push_async_callback(_cancelled, asyncio.create_task(tls.run()))
+            ports.append(Port(TokenOnly(app, lifeline.config["token"]), told))
+        for port, fd in zip(ports, lifeline.config["fds"], strict=True):
+            await port.start()
+            await port.listen(fd)
         lifeline.report(listening=True)
         stack.push_async_callback(_cancelled, asyncio.create_task(pilot.run()))
         stack.push_async_callback(_cancelled, asyncio.create_task(outside.run()))
         stack.push_async_callback(_cancelled, asyncio.create_task(prober.run()))
         await ended.wait()
         await controller.close()
-        await port.close(CLOSE_SECONDS)
+        await asyncio.gather(*(port.close(CLOSE_SECONDS) for port in ports))
         log.info("controller stopped", revision=controller.table.revision)
 
 

@@ -10,16 +10,20 @@ from importlib.util import find_spec
 from service import preflight, sockets
 from service.settings import Settings, SettingsError
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(slots=True)
 class Listeners:
     """The bound sockets: one for each worker, one for the controller.
 
+    `internal`: where Serin's own processes reach the controller while the admin port asks for TLS.
     `grpc` only keeps its port for us: gRPC binds sockets of its own, one in each worker. None: gRPC is off.
     """
 
     workers: list[socket.socket]
     admin: socket.socket
+    internal: socket.socket | None = None
     grpc: socket.socket | None = None
 
     def refuse(self) -> None:
@@ -29,8 +33,9 @@ class Listeners:
                 bound.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        for bound in (*self.workers, self.admin, *([self.grpc] if self.grpc else [])):
-            bound.close()
+        for bound in (*self.workers, self.admin, self.internal, self.grpc):
+            if bound is not None:
+                bound.close()
 
 
 def open_listeners(settings: Settings, *, patience_seconds: float = 0.0) -> Listeners:
@@ -58,12 +63,15 @@ def _opened(settings: Settings) -> Listeners:
             settings, "admin_port", lambda: sockets.open_single(settings.admin_host, settings.admin_port)
         )
         stack.enter_context(admin)
+        internal = sockets.open_single(LOOPBACK, 0) if settings.admin_tls_files is not None else None
+        if internal is not None:
+            stack.enter_context(internal)
         grpc = None
         if speaks_grpc(settings):
             opening = partial(sockets.open_shared, settings.host, settings.grpc_port, 1)
             (grpc,) = preflight.named(settings, "grpc_port", opening)
         stack.pop_all()
-        return Listeners(workers, admin, grpc)
+        return Listeners(workers, admin, internal, grpc)
 
 
 def speaks_grpc(settings: Settings) -> bool:

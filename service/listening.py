@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.types import ASGIApp
 
+from service.certificates import Renewal
+from service.handshakes import BACKLOG, Handshakes, Listening
 from service.http.connection import Connection
 
-BACKLOG = 2048
 LAST_REQUEST_SECONDS = 0.1
 """In a drain: how long a connection that was just accepted has to send its request, before idle ones are closed."""
 
-
+LAST_HANDSHAKE_SECONDS = 1.0
 SWEEP_SECONDS = 1.0
 
 
@@ -32,10 +33,16 @@ class PortOptions:
 class Port:
     """Serves `app` on any number of sockets; `connection` may answer some requests itself (the fast lane).
 
-    The sockets stay the supervisor's: what is closed here is a duplicate.
+    The sockets stay the supervisor's: what is closed here is a duplicate. `tls`: what it shows; None: it is plain.
     """
 
-    def __init__(self, app: ASGIApp, options: PortOptions, connection: type[Connection] = Connection) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        options: PortOptions,
+        connection: type[Connection] = Connection,
+        tls: Renewal | None = None,
+    ) -> None:
         # uvicorn makes the protocol of a connection by itself, so what all of them share stands on a class.
         self.connection = type("Bound", (connection,), {"max_head_bytes": options.max_header_bytes})
         self._config = uvicorn.Config(
@@ -50,9 +57,10 @@ class Port:
             timeout_keep_alive=max(1, round(options.keep_alive_seconds)),
         )
         self._server = uvicorn.Server(self._config)
-        self._listening: dict[int, asyncio.Server] = {}
+        self._listening: dict[int, asyncio.Server | Listening] = {}
         self._head_seconds = options.head_seconds
         self._tasks: list[asyncio.Task[None]] = []
+        self._handshakes = Handshakes(lambda: tls.current.context, self.protocol) if tls is not None else None
 
     async def start(self) -> None:
         """Make ready to serve; nothing is accepted before `listen`."""
@@ -67,6 +75,9 @@ class Port:
         if fd in self._listening:
             return
         shared = socket.socket(fileno=os.dup(fd))
+        if self._handshakes is not None:
+            self._listening[fd] = self._handshakes.listen(shared)
+            return
         loop = asyncio.get_running_loop()
         self._listening[fd] = await loop.create_server(self.protocol, sock=shared, backlog=BACKLOG)
 
@@ -110,7 +121,12 @@ class Port:
                 with suppress(OSError):  # a neighbour that had adopted it was faster
                     shared.shutdown(socket.SHUT_RDWR)
         for connection in last:
-            await loop.connect_accepted_socket(self.protocol, connection)
+            if self._handshakes is None:
+                await loop.connect_accepted_socket(self.protocol, connection)
+            else:
+                self._handshakes.take(connection)
+        if self._handshakes is not None:
+            await self._handshakes.settle(LAST_HANDSHAKE_SECONDS)
         await asyncio.sleep(LAST_REQUEST_SECONDS)
 
     async def _sweep(self) -> None:

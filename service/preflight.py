@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from router.errors import SerinError
-from service import logs
+from service import logs, sockets
+from service.certificates import CertificateError, TlsFiles, read
 from service.settings import Settings, SettingsError, hook_secret, secret
+from service.transport import SERVED
 
 T = TypeVar("T")
 
@@ -45,6 +47,27 @@ def require_secrets(settings: Settings) -> None:
         secret("sources", name, source.token_file)
     for name, upstream in settings.upstreams.items():
         secret("upstreams", name, upstream.token_file)
+
+
+def require_certificates(settings: Settings) -> None:
+    """Raises SettingsError when files of TLS are missing, cannot be read, or do not belong together."""
+    if (incomplete := settings.incomplete_tls()) is not None:
+        there, lacking = incomplete
+        raise SettingsError(f"{_place(settings, there)}: needs {lacking} too")
+    if settings.admin_tls == "off" and settings.public_tls_files and not sockets.is_loopback(settings.admin_host):
+        raise SettingsError(f"{_place(settings, 'admin_tls')}: off is for the loopback, not for {settings.admin_host}")
+    for prefix, files in (("", settings.public_tls_files), ("admin_", settings.admin_tls_files)):
+        if files is not None:
+            _try(settings, prefix, files)
+
+
+def _try(settings: Settings, prefix: str, files: TlsFiles) -> None:
+    try:
+        read(files)
+    except CertificateError as error:
+        own = f"{prefix}{SERVED[error.part]}"
+        field = own if getattr(settings, own) is not None else SERVED[error.part]
+        raise SettingsError(f"{_place(settings, field)}: {error}") from error
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from service.outside import (
     secret_variable,
 )
 from service.outside import reference as outside_reference
+from service.transport import TransportSettings
 
 PREFIX = "SERIN_"
 FILE_NAME = "serin.toml"
@@ -50,7 +51,7 @@ class SettingsError(InvalidArgument):
     """A setting that cannot be used; the message begins with the place it came from."""
 
 
-class Settings(BaseSettings):
+class Settings(TransportSettings, BaseSettings):
     """All settings as one frozen value. Built directly it reads nothing; `load` reads flags, environment and file."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, env_ignore_empty=True)
@@ -188,8 +189,12 @@ class Settings(BaseSettings):
         """Base URL at which commands find the admin API."""
         if self.admin_url:
             return self.admin_url.rstrip("/")
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.admin_host, self.admin_host)
-        return f"http://[{host}]:{self.admin_port}" if ":" in host else f"http://{host}:{self.admin_port}"
+        return local_url(self.admin_host, self.admin_port, self.admin_tls_files is not None)
+
+    @property
+    def public_address(self) -> str:
+        """Base URL at which commands find the models."""
+        return local_url(self.host, self.http_port, self.public_tls_files is not None)
 
     def origin(self, name: str) -> str:
         """Where the value came from: `--flag`, `SERIN_NAME`, the path of the file, or `default`."""
@@ -286,6 +291,20 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def in_order() -> Mapping[str, FieldInfo]:
+    """All settings as they are shown: those of this module before the groups that have modules of their own."""
+    groups = TransportSettings.model_fields
+    own = {name: field for name, field in Settings.model_fields.items() if name not in groups and name not in TABLES}
+    tables = {name: Settings.model_fields[name] for name in TABLES}
+    return {**own, **groups, **tables}
+
+
+def local_url(host: str, port: int, tls: bool) -> str:
+    """Where clients of this host reach a port (a wildcard becomes loopback)."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def flag_of(name: str) -> str:
     """The flag of a field: `--http-port` of `http_port`."""
     return "--" + name.replace("_", "-")
@@ -316,7 +335,7 @@ def secret(table: str, name: str, file: Path | None) -> bytes:
 def reference() -> str:
     """All settings as Markdown tables, for docs/reference."""
     lines = ["| Setting | Flag | Environment | Default | Meaning |", "|---|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
+    for name, field in in_order().items():
         if name in TABLES:
             continue
         default = "*cores*" if field.default_factory else f"`{_plain(field.default)}`"
@@ -325,7 +344,7 @@ def reference() -> str:
 
 
 def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value) or '""'
+    return str(value).lower() if isinstance(value, bool) else str("" if value is None else value) or '""'
 
 
 if __name__ == "__main__":

@@ -48,9 +48,9 @@ def address_of(bound: socket.socket) -> Address:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
 
 
-def url(address: Address) -> str:
-    """`http://host:port`, with brackets around an IPv6 host."""
-    return f"http://{authority(address)}"
+def url(address: Address, tls: bool = False) -> str:
+    """`http://host:port` (`https` with TLS), with brackets around an IPv6 host."""
+    return f"http{'s' if tls else ''}://{authority(address)}"
 
 
 def authority(address: Sequence[Any]) -> str:

@@ -56,6 +56,7 @@ def serve(settings: Settings, announce: Callable[[Gateway], None], modules: dict
     preflight.raise_open_files()
     preflight.require_models(settings)
     preflight.require_secrets(settings)
+    preflight.require_certificates(settings)
     with preflight.state_directory(settings) as unclean:
         listeners = open_listeners(settings, patience_seconds=preflight.PATIENCE_SECONDS if unclean else 0.0)
         try:
@@ -80,14 +81,15 @@ class Supervisor:
             }
         )
         self.gateway = Gateway(
-            http=sockets.url(sockets.address_of(listeners.workers[0])),
-            admin=sockets.url(sockets.address_of(listeners.admin)),
+            http=sockets.url(sockets.address_of(listeners.workers[0]), settings.public_tls_files is not None),
+            admin=sockets.url(sockets.address_of(listeners.admin), settings.admin_tls_files is not None),
             workers=settings.workers,
             models=settings.models,
             state=settings.state,
             grpc=sockets.authority(sockets.address_of(listeners.grpc)) if listeners.grpc else "",
         )
         self._listeners = listeners
+        self._controller_url = sockets.url(sockets.address_of(listeners.internal or listeners.admin))
         self.token = secrets.token_urlsafe(32)
         self.cover = sockets.Cover()
         self.link: SupervisorLink | None = None
@@ -102,11 +104,12 @@ class Supervisor:
         config = {
             "settings": self.settings.model_dump(mode="json"),
             "token": self.token,
-            "controller": self.gateway.admin,
+            "controller": self._controller_url,
             "workers": self.settings.workers,
         }
         private = sockets.is_loopback(self.settings.admin_host)
-        admin, http = (listeners.admin.fileno(),), tuple(bound.fileno() for bound in listeners.workers)
+        doors = (listeners.admin, *([listeners.internal] if listeners.internal else []))
+        admin, http = tuple(bound.fileno() for bound in doors), tuple(bound.fileno() for bound in listeners.workers)
         public = {"fds": http, "grpc": sockets.authority(listeners.grpc.getsockname()) if listeners.grpc else ""}
         return [
             ChildSpec("controller", modules["controller"], 0, {**config, "fds": admin, "loopback": private}, admin),
@@ -223,7 +226,7 @@ class Supervisor:
     # ---- the controller ----
 
     async def _follow_controller(self) -> None:
-        async with httpx.AsyncClient(base_url=self.gateway.admin, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=self._controller_url, trust_env=False) as http:
             self.link = SupervisorLink(http, self.token, self._controller_trouble)
             await self.link.run(self._alive, self._kill)
 

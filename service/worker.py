@@ -26,6 +26,7 @@ from router.telemetry import Recorder
 from service import logs
 from service.about import About
 from service.cache import newest_table, write_table
+from service.certificates import Renewal
 from service.dataplane import Dataplane
 from service.elsewhere import upstreams_of
 from service.faults import Faults
@@ -37,6 +38,7 @@ from service.guards import Guarding, Means, words
 from service.http.v2 import V2, Bounds
 from service.keeping import PairKeeper
 from service.protocol.limits import Limits
+from service.renewals import CLIENTS, tls_samples
 from service.rest import create_rest
 from service.runtime.engine import Engine
 from service.runtime.executor import Limits as RunLimits
@@ -90,6 +92,7 @@ class Worker:
         self._cache = settings.state / f"table-{place.slot}.json"
         self._look: asyncio.TimerHandle | None = None
         self._transport = transport
+        self.tls: Renewal | None = None
         self.ready = asyncio.Event()
         self.listening = False
 
@@ -129,7 +132,8 @@ class Worker:
         self.v2 = V2(self.dataplane, bounds, rejected)
         about = About("serin", package_version("serin"))
         statistics = Statistics(settings.state / "counters", self.dataplane, self._place.now)
-        shelf = Shelf(CommandLink(self._http, PUBLIC_ACTOR), self.dataplane, is_loopback(settings.host))
+        link = CommandLink(self._http, PUBLIC_ACTOR, self._place.token)
+        shelf = Shelf(link, self.dataplane, is_loopback(settings.host))
         more = feedback, settings.invocations_model, settings.models
         self.front = Front(self.dataplane, self.v2, bounds, rejected, about, statistics, shelf, *more)
         self.app = create_rest(self.front, self._metrics())
@@ -280,7 +284,8 @@ class Worker:
             for variant in route.variants
         )
         limits = {model: route.exposure for model, route in table.routes.items()}
-        return Extra(build, weights, table.revision, exposure_uses(self.settings.state / EXPOSURES, limits))
+        uses = exposure_uses(self.settings.state / EXPOSURES, limits)
+        return Extra(build, weights, table.revision, uses, tls_samples(CLIENTS, self.tls))
 
 
 async def wait_at_most(event: asyncio.Event, seconds: float) -> None:

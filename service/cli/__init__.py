@@ -14,6 +14,7 @@ from service.cli.events import events
 from service.cli.feedback import feedback
 from service.cli.infer import infer
 from service.cli.models import models
+from service.cli.ready import ready
 from service.cli.rollouts import apply, rollout
 from service.cli.routes import route
 from service.cli.serve import serve, show_settings
@@ -52,7 +53,8 @@ def cli() -> None:
 
 
 WORDS = (
-    serve, infer, models, route, rollout, apply, simulate, assign, drift, events, feedback, status, tune, show_settings,
+    serve, infer, models, route, rollout, apply, simulate, assign, drift, events, feedback, ready, status, tune,
+    show_settings,
 )  # fmt: skip
 
 for command in WORDS:

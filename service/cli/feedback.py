@@ -9,7 +9,7 @@ import click
 import httpx
 
 from router.errors import InvalidArgument, Unavailable
-from router.exchange import error_in
+from router.exchange import error_in, tls_trouble
 from service.cli import options, output
 
 Document = dict[str, Any]
@@ -28,6 +28,7 @@ SECONDS = 30.0
 @click.option("--file", type=click.File("rb"), metavar="FILE", help="JSON lines, an item each; - is standard input.")
 @click.option("--url", metavar="URL", help="Where clients reach the models, if not as settings say.")
 @options.config
+@options.ca_file
 @options.as_json
 def feedback(
     model: str,
@@ -36,8 +37,8 @@ def feedback(
     reward: str | None,
     file: IO[bytes] | None,
     url: str | None,
-    config: str | None,
     as_json: bool,
+    **flags: str | None,
 ) -> None:
     """Say whether answers of MODEL were right, by the token that came with each.
 
@@ -47,7 +48,8 @@ def feedback(
     if (file is None) == (assignment is None):
         raise InvalidArgument("give either --assignment with --label or --reward, or --file")
     items = _one(str(assignment), label, reward) if file is None else _lines(file)
-    told = _send(url or options.public_address(config), model, items)
+    with options.public_client(url, flags, SECONDS) as http:
+        told = _send(http, model, items)
     if as_json:
         output.emit(told)
     else:
@@ -73,17 +75,16 @@ def _lines(file: IO[bytes]) -> Iterator[Document]:
                 raise InvalidArgument(f"line {number} is not JSON; what came before it was sent") from error
 
 
-def _send(url: str, model: str, items: Iterator[Document]) -> Document:
+def _send(http: httpx.Client, model: str, items: Iterator[Document]) -> Document:
     """All items in batches, and one answer for them; places of errors are those in the whole."""
     whole: Document = {"counted": 0, "repeated": 0, "refused": 0, "errors": []}
     sent = 0
-    with httpx.Client(base_url=url, timeout=SECONDS, trust_env=False) as http:
-        for batch in _batches(items):
-            told = _post(http, model, batch)
-            for word in ("counted", "repeated", "refused"):
-                whole[word] += told[word]
-            whole["errors"] += [{**error, "index": error["index"] + sent} for error in told["errors"]]
-            sent += len(batch)
+    for batch in _batches(items):
+        told = _post(http, model, batch)
+        for word in ("counted", "repeated", "refused"):
+            whole[word] += told[word]
+        whole["errors"] += [{**error, "index": error["index"] + sent} for error in told["errors"]]
+        sent += len(batch)
     return whole
 
 
@@ -91,6 +92,8 @@ def _post(http: httpx.Client, model: str, batch: list[Document]) -> Document:
     try:
         answer = http.post(f"/v2/models/{quote(model, safe='')}/feedback", json={"feedback": batch})
     except httpx.HTTPError as error:
+        if trouble := tls_trouble(error, http.base_url):
+            raise Unavailable(f"{http.base_url}: {trouble}") from error
         raise Unavailable(
             f"nothing answers at {http.base_url} ({type(error).__name__}): is `serin serve` running? "
             "Give the address that clients use with --url"

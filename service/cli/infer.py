@@ -10,7 +10,7 @@ import click
 import httpx
 
 from router.errors import FailedPrecondition, InvalidArgument, SerinError, Unavailable
-from router.exchange import error_in
+from router.exchange import error_in, tls_trouble
 from service.cli import options, output, tensors
 
 Document = dict[str, Any]
@@ -31,6 +31,7 @@ SOURCE = click.File("rb")
 @click.option("--url", metavar="URL", help="Any V2 server, if not the gateway that settings say.")
 @click.option("--output", "form", type=click.Choice(["table", "json"]), default="table", help="How to print.")
 @options.config
+@options.ca_file
 def infer(
     model: str,
     json_file: IO[bytes] | None,
@@ -39,7 +40,7 @@ def infer(
     key: str | None,
     url: str | None,
     form: str,
-    config: str | None,
+    **flags: str | None,
 ) -> None:
     """Ask MODEL once, with the inputs of a file (- is standard input), and print what it answers.
 
@@ -54,7 +55,7 @@ def infer(
     name, _, version = model.partition(":")
     path = f"/v2/models/{quote(name, safe='')}" + (f"/versions/{quote(version, safe='')}" if version else "")
     headers = {"Serin-Routing-Key": key} if key else {}
-    with httpx.Client(base_url=url or options.public_address(config), timeout=SECONDS, trust_env=False) as http:
+    with options.public_client(url, flags, SECONDS) as http:
         inputs = _ask(http, "GET", path).json()["inputs"]
         body, blob = _request(kind, file.read(), inputs)
         text = json.dumps(body).encode()
@@ -77,6 +78,8 @@ def _ask(http: httpx.Client, method: str, path: str, **how: Any) -> httpx.Respon
     try:
         answer = http.request(method, path, **how)
     except httpx.HTTPError as error:
+        if trouble := tls_trouble(error, http.base_url):
+            raise Unavailable(f"{http.base_url}: {trouble}") from error
         raise Unavailable(
             f"nothing answers at {http.base_url} ({type(error).__name__}); give the address of a V2 server with --url"
         ) from error

@@ -137,7 +137,7 @@ def _status(asked: options.Asked) -> Document | None:
         with asked.connect() as client:
             return client.status()
     except Unavailable:
-        if asked.admin_url is not None:
+        if asked.given["admin_url"] is not None:
             raise
         return None
 
@@ -148,7 +148,7 @@ def _directory(flag: str | None, status: Document | None, asked: options.Asked) 
     elif status is not None and status.get("models_directory"):
         target = Path(status["models_directory"])
     else:
-        target = settings.load({"config": asked.config}).models
+        target = settings.load({"config": asked.given["config"]}).models
     if not target.is_dir():
         raise InvalidArgument(f"no such directory: {target}; say where the models are with --models")
     return target

@@ -2,42 +2,43 @@
 
 import os
 import pwd
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
 
 import click
+import httpx
 
 from router.client import AdminClient
-from service import settings
+from service import settings, transport, trust
 from service.outside import TABLES
-from service.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: Settings of the commands that talk to a gateway; one that is being started has no use for them.
-OF_COMMANDS = frozenset({"admin_url"})
+OF_COMMANDS = frozenset({"admin_url"}) | transport.OF_COMMANDS
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text.")
 admin_url = click.option("--admin-url", metavar="URL", help="Admin API of the gateway, if not as settings say.")
+ca_file = click.option("--ca-file", metavar="FILE", help="CAs to trust in place of the public ones, in PEM.")
 config = click.option("--config", metavar="FILE", help="Settings file; else SERIN_CONFIG, else ./serin.toml if there.")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the shared flags of a command say: which gateway, and how to print."""
+    """What the shared flags of a command say: which gateway, and how to print. `given`: those that are settings."""
 
-    admin_url: str | None
-    config: str | None
+    given: Mapping[str, str | None]
     as_json: bool
 
     @contextmanager
     def connect(self) -> Iterator[AdminClient]:
         """A client of the admin API: `--admin-url`, else as the settings say. Raises SettingsError."""
-        found = settings.load({"config": self.config, "admin_url": self.admin_url})
-        client = AdminClient.at(found.admin_address, actor())
+        found = settings.load(self.given)
+        address = found.admin_address
+        client = AdminClient.at(address, actor(), **trust.connection(found, address))
         try:
             yield client
         finally:
@@ -48,18 +49,19 @@ def gateway(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the shared flags, as its first argument `asked`."""
 
     @wraps(command)
-    def called(*, admin_url: str | None, config: str | None, as_json: bool, **rest: Any) -> Any:
-        return command(Asked(admin_url, config, as_json), **rest)
+    def called(*, as_json: bool, **rest: Any) -> Any:
+        given = {name: rest.pop(name) for name in ("config", "admin_url", "ca_file")}
+        return command(Asked(given, as_json), **rest)
 
-    return config(admin_url(as_json(called)))
+    return config(admin_url(ca_file(as_json(called))))
 
 
 def every_setting(command: Command) -> Command:
     """One flag for each setting, under `settings` in the arguments; values are checked by the settings themselves."""
-    for name, field in reversed(Settings.model_fields.items()):
+    for name, field in reversed(list(settings.in_order().items())):
         if name in OF_COMMANDS or name in TABLES:
             continue
-        default = "" if field.default_factory or field.default in ("", 0) else f" [{_shown(field.default)}]"
+        default = "" if field.default_factory or field.default in ("", 0, None) else f" [{_shown(field.default)}]"
         text = f"{field.description}{default}".replace("`", "")
         if field.annotation is bool:
             option = click.option(
@@ -71,11 +73,12 @@ def every_setting(command: Command) -> Command:
     return config(command)
 
 
-def public_address(config: str | None) -> str:
-    """Where clients reach the models, as the settings say. Raises SettingsError."""
-    found = settings.load({"config": config})
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(found.host, found.host)
-    return f"http://[{host}]:{found.http_port}" if ":" in host else f"http://{host}:{found.http_port}"
+def public_client(url: str | None, given: Mapping[str, str | None], seconds: float) -> httpx.Client:
+    """A client of `url`, else of the gateway that settings say. `given`: the flags that are settings. Raises
+    SettingsError."""
+    found = settings.load(given)
+    address = url or found.public_address
+    return httpx.Client(base_url=address, timeout=seconds, trust_env=False, **trust.connection(found, address))
 
 
 def actor() -> str:
@@ -93,5 +96,5 @@ def _shown(value: object) -> str:
 def _metavar(name: str) -> str:
     last = name.rsplit("_", 1)[-1]
     folders_and_texts = {"models": "DIR", "state": "DIR", "faults": "TEXT", "header": "NAME"}
-    kinds = {"seconds": "SECONDS", "bytes": "BYTES", "port": "PORT", "host": "HOST", "workers": "N"}
+    kinds = {"file": "FILE", "seconds": "SECONDS", "bytes": "BYTES", "port": "PORT", "host": "HOST", "workers": "N"}
     return folders_and_texts.get(last) or kinds.get(last, "VALUE")

@@ -10,11 +10,13 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from router.errors import Unavailable, Unimplemented
+from service.certificates import Renewal
 from service.front import Front
 from service.grpc.answers import Context, Unary, answering
 from service.grpc.health import HEALTH, Health, Reflection
 from service.grpc.inference import Inference
 from service.grpc.models import Models
+from service.grpc.secure import HANDSHAKE_MS, server_credentials
 from service.grpc.triton import Triton
 from service.http.v2 import Bounds
 from service.pb.descriptors import SERIALIZED
@@ -37,17 +39,20 @@ SHARED_MEMORY = [
 """Calls that are known here, so that a client hears why they fail; their messages are not even read."""
 
 
-def port_of(front: Front) -> "GrpcPort":
-    """The gRPC port of a worker. Call it on its event loop."""
+def port_of(front: Front, tls: Renewal | None) -> "GrpcPort":
+    """The gRPC port of a worker; `tls`: what it shows. Call it on its event loop."""
     inference = Inference(front.dataplane, front.v2, front.bounds, front.rejected)
     calls = {**Models(front.dataplane, front.about).calls(), **Triton(front).calls()}
-    return GrpcPort(inference, calls, front.bounds)
+    return GrpcPort(inference, calls, front.bounds, tls)
 
 
 class GrpcPort:
     """Serves inference, health and reflection. `listen` once; `close` ends what is left within its limit."""
 
-    def __init__(self, inference: Inference, calls: Mapping[str, Unary], bounds: Bounds) -> None:
+    def __init__(
+        self, inference: Inference, calls: Mapping[str, Unary], bounds: Bounds, tls: Renewal | None = None
+    ) -> None:
+        self._tls = tls
         self._inference = inference
         self._closing = asyncio.Event()
         self._health = Health(inference.not_ready_reason, self._closing)
@@ -62,7 +67,10 @@ class GrpcPort:
     async def listen(self, address: str) -> None:
         """Accept from `host:port`, beside the other workers. Raises Unavailable."""
         try:
-            self._server.add_insecure_port(address)
+            if self._tls is None:
+                self._server.add_insecure_port(address)
+            else:
+                self._server.add_secure_port(address, server_credentials(self._tls))
         except RuntimeError as error:
             raise Unavailable(f"gRPC cannot listen on {address}") from error
         await self._server.start()
@@ -128,6 +136,7 @@ def _arguments(bounds: Bounds) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", bounds.max_header_bytes),
         ("grpc.max_concurrent_streams", bounds.max_in_flight),
         ("grpc.max_connection_idle_ms", max(1000, round(bounds.keep_alive_seconds * 1000))),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.keepalive_time_ms", PING_MS),
         ("grpc.keepalive_timeout_ms", PONG_MS),
         ("grpc.keepalive_permit_without_calls", 1),

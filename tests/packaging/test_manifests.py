@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +44,28 @@ def objects(request: pytest.FixtureRequest) -> list[Object]:
 
 def of_kind(objects: list[Object], kind: str) -> list[Object]:
     return [item for item in objects if item["kind"] == kind]
+
+
+def test_the_component_of_tls_mounts_the_secret_and_probes_over_it(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "k8s", tmp_path / "k8s")
+    overlay = tmp_path / "k8s" / "overlays" / "tls"
+    overlay.mkdir()
+    kustomization = {"resources": ["../../base"], "components": ["../../components/tls"]}
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    done = subprocess.run([kubectl(), "kustomize", str(overlay)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    (found,) = of_kind([item for item in yaml.safe_load_all(done.stdout) if item], "Deployment")
+    pod = found["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    said = {item["name"]: item.get("value") for item in container["env"]}
+    (mount,) = [item for item in container["volumeMounts"] if item["name"] == "tls"]
+    (volume,) = [item for item in pod["volumes"] if item["name"] == "tls"]
+    assert said["SERIN_TLS_CERT_FILE"] == f"{mount['mountPath']}/tls.crt"
+    assert said["SERIN_TLS_KEY_FILE"] == f"{mount['mountPath']}/tls.key"
+    assert volume["secret"]["defaultMode"] == 0o440
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["scheme"] == "HTTPS"
+        assert container[probe]["httpGet"]["port"] == "http"
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def admin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeAdmin:
         monkeypatch.delenv(f"SERIN_{name.upper()}", raising=False)
     fake = FakeAdmin()
 
-    def at(url: str, actor: str = "") -> FakeAdmin:
+    def at(url: str, actor: str = "", **how: object) -> FakeAdmin:
         fake.url = url
         return fake
 

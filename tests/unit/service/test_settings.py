@@ -7,7 +7,7 @@ import pytest
 from service import settings
 from service.cores import _cpu_limits, cores
 from service.outside import HookSettings, SourceSettings, UpstreamSettings
-from service.settings import Settings, SettingsError, load
+from service.settings import Settings, SettingsError, in_order, load
 
 
 @pytest.fixture(autouse=True)
@@ -158,6 +158,7 @@ def test_threads_and_concurrency_follow_from_cores_and_workers(monkeypatch: pyte
 def test_the_reference_has_a_line_for_every_setting() -> None:
     lines = settings.reference().splitlines()
     keys = [*SourceSettings.model_fields, *HookSettings.model_fields, *UpstreamSettings.model_fields]
-    names = [name for name in Settings.model_fields if name not in ("sources", "hooks", "upstreams")]
+    names = [name for name in in_order() if name not in ("sources", "hooks", "upstreams")]
+    assert set(in_order()) == set(Settings.model_fields)
     assert [line.split("`")[1] for line in lines if line.startswith("| `")] == [*names, *keys]
     assert all(field.description for field in Settings.model_fields.values())
