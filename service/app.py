@@ -137,7 +137,11 @@ def _port_options(settings: Settings) -> PortOptions:
 
 def main() -> None:
     """`python -m service.app`: a child of the supervisor."""
-    lifeline = open_lifeline()
+    work(open_lifeline())
+
+
+def work(lifeline: Lifeline) -> None:
+    """Be the worker that the lifeline says; does not return."""
     settings = Settings(**lifeline.config["settings"])
     slot = lifeline.config["slot"]
     logs.configure(

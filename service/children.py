@@ -42,17 +42,17 @@ class ChildSpec:
 class Child:
     """One running process. `facts` holds the last report of each name, e.g. {"listening": True}."""
 
-    def __init__(self, process: asyncio.subprocess.Process, instance: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, pipe: tuple[int, int]) -> None:
         self.process = process
-        self.instance = instance
+        self.instance = secrets.token_hex(8)
         self.pid = process.pid
         self.facts: Facts = {}
+        self._reports, self._report_fd = pipe
 
     @classmethod
-    async def start(cls, spec: ChildSpec, on_report: Callable[[Facts], None], **extra: object) -> "Child":
-        """Start `python -m module` in a session of its own. Raises OSError when no process can be made."""
+    async def spawn(cls, spec: ChildSpec) -> "Child":
+        """Start `python -m module` in a session of its own; it waits for `begin`. Raises OSError when it cannot be."""
         reader, writer = os.pipe()
-        instance = secrets.token_hex(8)
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", spec.module),
@@ -67,12 +67,25 @@ class Child:
             raise
         finally:
             os.close(writer)
-        child = cls(process, instance)
-        child.send(
-            {**spec.config, "role": spec.role, "slot": spec.slot, "instance": instance, "report_fd": writer, **extra}
-        )
-        await child._listen(reader, on_report)
-        return child
+        return cls(process, (reader, writer))
+
+    async def begin(self, spec: ChildSpec, on_report: Callable[[Facts], None], **extra: object) -> None:
+        """Tell it what it is, and hear its reports from now on."""
+        about = {"role": spec.role, "slot": spec.slot, "instance": self.instance, "report_fd": self._report_fd}
+        self.send({**spec.config, **about, **extra})
+
+        def take(facts: Facts) -> None:
+            self.facts.update(facts)
+            on_report(facts)
+
+        pipe = os.fdopen(self._reports, "rb", buffering=0)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: _Reports(take), pipe)
+
+    async def dismiss(self) -> None:
+        """End one that was never told to begin."""
+        os.close(self._reports)
+        self.kill()
+        await self.process.wait()
 
     def send(self, command: Mapping[str, object]) -> None:
         """Send one command; nothing happens when the child is gone."""
@@ -93,14 +106,6 @@ class Child:
             return await asyncio.wait_for(self.process.wait(), limit_seconds)
         self.kill()
         return await self.process.wait()
-
-    async def _listen(self, reader: int, on_report: Callable[[Facts], None]) -> None:
-        def take(facts: Facts) -> None:
-            self.facts.update(facts)
-            on_report(facts)
-
-        pipe = os.fdopen(reader, "rb", buffering=0)
-        await asyncio.get_running_loop().connect_read_pipe(lambda: _Reports(take), pipe)
 
 
 class _Reports(asyncio.Protocol):
@@ -136,8 +141,46 @@ class Watcher(Protocol):
         ...
 
 
+class Spare:
+    """One child in waiting, for whichever of its kind dies first. A death in waiting costs only the head start."""
+
+    def __init__(self, spec: ChildSpec) -> None:
+        self._spec = spec
+        self._child: Child | None = None
+        self._wanted = asyncio.Event()
+
+    def want(self) -> None:
+        """Have one made, unless there is one."""
+        self._wanted.set()
+
+    def take(self) -> Child | None:
+        """The one that waits, who is nobody's else from now on."""
+        child, self._child = self._child, None
+        return child if child is not None and child.process.returncode is None else None
+
+    async def run(self) -> None:
+        """Make them until cancelled."""
+        try:
+            while True:
+                await self._wanted.wait()
+                self._wanted.clear()
+                if self._child is None or self._child.process.returncode is not None:
+                    await self._make()
+        finally:
+            if (child := self.take()) is not None:
+                await child.dismiss()
+
+    async def _make(self) -> None:
+        try:
+            self._child = await Child.spawn(self._spec)
+        except OSError as error:
+            logs.get("supervisor").warning("no spare worker can be started", reason=os.strerror(error.errno or 0))
+
+
 class Keeper:
     """Keeps one child alive: starts it, waits for its end, waits as `crashes` says, starts it again."""
+
+    spare: Spare | None = None
 
     def __init__(
         self, spec: ChildSpec, watcher: Watcher, *, clock: Callable[[], float], oom: Callable[[], int]
@@ -189,7 +232,9 @@ class Keeper:
     async def _live(self, extra: Facts) -> Death:
         began, oom = self._clock(), self._oom()
         try:
-            self.child = await Child.start(self.spec, lambda facts: self._watcher.reported(self, facts), **extra)
+            child = self.spare.take() if self.spare is not None else None
+            self.child = child or await Child.spawn(self.spec)
+            await self.child.begin(self.spec, lambda facts: self._watcher.reported(self, facts), **extra)
         except OSError as error:  # out of processes, memory or files: as a death at once
             logs.get("supervisor").error(f"{self.spec.name} cannot be started", reason=os.strerror(error.errno or 0))
             return Death(code=127, lived_seconds=0.0, served=False)

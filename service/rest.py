@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Path, Request, Response
@@ -49,8 +50,11 @@ from service.triton import add_triton
 ModelName = Annotated[str, Path(description="the model's directory in the repository")]
 Version = Annotated[str, Path(description="a version number, or an alias such as `stable`")]
 FORMATS = "which of the Prometheus text formats is wanted"
+_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+# Not by `model`: FastAPI would make a validator for each of them on each route, at every start of a worker.
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (400, 404, 408, 413, 415, 429, 500, 503, 504)
+    status: {"description": HTTPStatus(status).phrase, "content": _ERROR}
+    for status in (400, 404, 408, 413, 415, 429, 500, 503, 504)
 }
 _TOLD = {
     "Serin-Version": "the version that answered",
@@ -243,7 +247,7 @@ def _complete_document(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = made()
         schemas: dict[str, Any] = document["components"]["schemas"]
-        for shape in (InferBody, FeedbackBody, V1Body, InvocationBody):
+        for shape in (ErrorBody, InferBody, FeedbackBody, V1Body, InvocationBody):
             body = shape.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= body.pop("$defs", {}) | {shape.__name__: body}
         for name in ("HTTPValidationError", "ValidationError"):

@@ -75,6 +75,9 @@ class Settings(TransportSettings, BaseSettings):
         le=1024,
         description="Worker processes, each with every model in memory. Default: the cores this process may use.",
     )
+    spare_worker: bool = Field(
+        True, description="Keep one more process ready to take a dead worker's place at once; about 90 MB of memory."
+    )
     onnx_threads: Count = Field(
         0, description="ONNX Runtime threads per session; 0 shares the cores among the workers."
     )

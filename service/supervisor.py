@@ -5,7 +5,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -15,7 +15,7 @@ from router.client import SupervisorLink
 from router.errors import SerinError
 from router.reports import WorkerProcess
 from service import logs, preflight, sockets
-from service.children import ChildSpec, Facts, Keeper
+from service.children import ChildSpec, Facts, Keeper, Spare
 from service.crashes import Blame, Death, blame, read_oom_kills
 from service.listeners import Listeners, open_listeners
 from service.settings import Settings
@@ -24,7 +24,12 @@ LAST_WAIT_SECONDS = 5.0
 HURRY_SECONDS = 3.0
 REFUSE_SECONDS = 0.5
 """After the drain's delay, for workers to close their sockets; then those of dead and stuck ones are closed too."""
-MODULES = {"controller": "service.control", "inventory": "service.inventory", "worker": "service.app"}
+MODULES = {
+    "controller": "service.control",
+    "inventory": "service.inventory",
+    "worker": "service.app",
+    "spare": "service.spare",
+}
 
 #: Libraries under numpy would each start a thread for every core, and ONNX Runtime would collect events in the home
 #: directory and send them to its maker.
@@ -99,6 +104,10 @@ class Supervisor:
         self.controller, self.inventory, *self.workers = (
             Keeper(spec, self, clock=time.monotonic, oom=read_oom_kills) for spec in self._specs(listeners, modules)
         )
+        self.spare = Spare(replace(self.workers[0].spec, module=modules["spare"]))
+        if settings.spare_worker:
+            for keeper in self.workers:
+                keeper.spare = self.spare
 
     def _specs(self, listeners: Listeners, modules: dict[str, str]) -> list[ChildSpec]:
         config = {
@@ -134,7 +143,9 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(keeper.run(), name=keeper.spec.name) for keeper in keepers]
             link = group.create_task(self._follow_controller(), name="link")
+            spare = group.create_task(self.spare.run(), name="spare")
             await self.end.wait()
+            spare.cancel()
             await self._drain(tasks[2:])
             link.cancel()
             await self.inventory.stop(LAST_WAIT_SECONDS)
@@ -186,6 +197,8 @@ class Supervisor:
             return
         if facts.get("listening"):
             self._tell(self.cover.listens(keeper.spec.slot, self._listening()))
+            if self.settings.spare_worker and len(self._listening()) == len(self.workers):
+                self.spare.want()
         if self._announce is not None and all(worker.has("ready") for worker in self.workers):
             announce, self._announce = self._announce, None
             announce(self.gateway)

@@ -53,7 +53,11 @@ class Running:
         return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
 
     def children(self) -> dict[int, str]:
-        """Process id -> command line of the children that live now."""
+        """Process id -> command line of the children that live now, without the worker in waiting."""
+        return {pid: command for pid, command in self.all_children().items() if "service.spare" not in command}
+
+    def all_children(self) -> dict[int, str]:
+        """With the worker in waiting."""
         pids = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return {int(pid): commands for pid in pids if (commands := _command(int(pid)))}
 

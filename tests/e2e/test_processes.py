@@ -60,6 +60,50 @@ def test_a_killed_worker_is_replaced_and_its_neighbour_answers_meanwhile(start: 
         eventually(lambda: "{'release': 0}" in (running.state / "commands-1").read_text())
 
 
+def in_waiting(running: Running) -> int | None:
+    """Process id of the worker in waiting, if there is one."""
+    return next((pid for pid, command in running.all_children().items() if "service.spare" in command), None)
+
+
+def test_the_worker_in_waiting_takes_the_place_of_the_first_that_dies_and_the_next_one_waits(start: Start) -> None:
+    with start(models=("digits/1",)) as running:
+        spare = eventually(lambda: in_waiting(running))
+        assert len(running.workers()) == 2
+        os.kill(running.workers()[0], signal.SIGKILL)
+        eventually(lambda: spare in running.workers() and len(running.workers()) == 2)
+        eventually(lambda: len(ready_pids(running)) == 2 and spare in ready_pids(running))
+        assert {infer(running, str(number)).status_code for number in range(20)} == {200}
+        after = eventually(lambda: in_waiting(running))
+        assert running.stop() == 0
+        assert is_gone(after)
+
+
+def test_a_death_in_waiting_costs_only_the_head_start(start: Start) -> None:
+    with start(models=("digits/1",)) as running:
+        spare = eventually(lambda: in_waiting(running))
+        os.kill(spare, signal.SIGKILL)
+        eventually(lambda: is_gone(spare))
+        victim = running.workers()[0]
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: len(ready_pids(running)) == 2 and victim not in ready_pids(running))
+        assert eventually(lambda: in_waiting(running)) != spare
+        os.kill(running.pid, signal.SIGKILL)
+        eventually(lambda: in_waiting(running) is None)
+
+
+def test_no_worker_waits_where_none_is_wanted(start: Start) -> None:
+    with start(models=("digits/1",), SERIN_SPARE_WORKER="false") as running:
+        os.kill(victim := running.workers()[0], signal.SIGKILL)
+        eventually(lambda: len(ready_pids(running)) == 2 and victim not in ready_pids(running))
+        assert len(running.all_children()) == 4
+
+
+def ready_pids(running: Running) -> set[int]:
+    """The workers that the controller knows to listen."""
+    workers = httpx.get(f"{running.admin}/api/v1/status", timeout=5).json()["workers"]
+    return {worker["pid"] for worker in workers if worker["listening"]}
+
+
 def test_a_worker_that_dies_by_itself_is_logged_with_its_signal(start: Start) -> None:
     with start("--workers", "1", command=STANDIN, models=()) as running:
         kill_worker_by(running, "/segv")
