@@ -4,11 +4,22 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from loadtests.faults.callers import Look, Sent
+from loadtests.faults.counting import request
 from loadtests.faults.outcome import Figure, exactly, shown
+from loadtests.load import Own, Round
 from loadtests.measured import percentile
 from loadtests.tour.scrape import Scrape
 
-SHED = frozenset({429, 503})
+CAPACITY_SECONDS, CAPACITY_CONNECTIONS = 2.0, 16
+SHARE, LEAST_RATE, MOST_RATE = 0.5, 50.0, 800.0
+"""Half of the capacity, and no more than our callers can send from a thread beside the gateway."""
+
+
+def measured_rate(address: tuple[str, int]) -> float:
+    """Half of what a closed loop gets answered, in requests a second. Raises LoadFailed."""
+    requests = [request(number, key=f"warm-{number}") for number in range(64)]
+    measured = Own()(address, Round(requests, CAPACITY_CONNECTIONS, CAPACITY_SECONDS))
+    return min(MOST_RATE, max(LEAST_RATE, SHARE * measured.per_second))
 
 
 def lost(sent: Iterable[Sent]) -> list[Sent]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number. `gate` is empty where it is only reported; then it holds."""
+    """One number. `gate` is empty where it is only reported; then it holds. `timed`: a busy machine changes it."""
 
     name: str
     value: float
     gate: str = ""
     held: bool = True
+    timed: bool = False
 
     @property
     def text(self) -> str:
@@ -23,6 +24,11 @@ class Figure:
 def at_most(name: str, value: float, most: float) -> Figure:
     """The figure must not exceed `most`."""
     return Figure(name, value, f"at most {most:g}", value <= most)
+
+
+def soon(name: str, value: float, most: float) -> Figure:
+    """A time, or a ratio of times, that must not exceed `most`."""
+    return Figure(name, value, f"at most {most:g}", value <= most, timed=True)
 
 
 def at_least(name: str, value: float, least: float) -> Figure:
@@ -50,3 +56,8 @@ class Outcome:
     @property
     def held(self) -> bool:
         return all(figure.held for figure in self.figures)
+
+    @property
+    def broken(self) -> list[Figure]:
+        """The figures that do not hold, but for those that a busy machine may spoil."""
+        return [figure for figure in self.figures if not figure.held and not figure.timed]
