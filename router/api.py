@@ -209,6 +209,7 @@ def controller_document(controller: Controller) -> Document:
             {"model": q.model, "version": q.version, "digest": q.digest, "reason": q.reason, "at": q.at}
             for q in state.quarantined.values()
         ],
+        "audit": {"events": controller.last_event, "head": controller.head},
         "unloaded": [{"model": name, "version": version} for name, version in sorted(state.unloaded)],
     }
 

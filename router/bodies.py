@@ -142,6 +142,7 @@ class EventAnswer(BaseModel):
     rollout: str | None = Field(None, description="the id of the rollout that it belongs to")
     before: Any
     after: Any
+    hash: str = Field("", description="its link of the chain that `serin audit verify` walks")
 
 
 class EventsAnswer(BaseModel):

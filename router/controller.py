@@ -61,6 +61,7 @@ class Controller:
         self.inventory = InventoryReport()
         self.remotes = Remotes(settings.upstreams)
         self.last_event = 0
+        self.head = ""
         self.started_at = 0.0
         self._store = store
         self._clock = clock
@@ -78,6 +79,7 @@ class Controller:
         self.started_at = self.started_at or _now()
         self._state = await self._store.run(lambda store: store.load())
         self.last_event = await self._store.run(lambda store: store.last_event())
+        self.head = await self._store.run(lambda store: store.head())
 
     async def close(self) -> None:
         """Lets every long poll go and waits for the last write; the store is closed by whoever opened it."""
@@ -232,7 +234,8 @@ class Controller:
                     await self.start()  # whether it got through or not, what is on disk is what holds
                 raise
             self._state = change.state
-            self.last_event = max([self.last_event, *(event.id for event in written)])
+            if written:
+                self.last_event, self.head = written[-1].id, written[-1].hash
         self.bell.ring()
         return change.state
 

@@ -14,9 +14,8 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the append-only history. `before` and `after` are JSON values; id, at and revision come at commit.
-
-    `rollout`: the id of the rollout that it belongs to.
+    """One line of the append-only history. `before` and `after` are JSON values; id, at, revision and hash come at
+    commit. `rollout`: the id of the rollout that it belongs to. `hash`: its link of the chain.
     """
 
     kind: str
@@ -28,3 +27,4 @@ class Event:
     at: str = ""
     revision: int = 0
     rollout: str | None = None
+    hash: str = ""

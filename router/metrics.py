@@ -169,6 +169,11 @@ METRICS = (
         "serin_hook_backlog", "gauge", "Events behind the last one that is settled for a hook.", ("hook",),
         admin_only=True,
     ),
+    MetricName("serin_audit_events", "gauge", "Events of the history.", admin_only=True),
+    MetricName(
+        "serin_audit_head", "gauge", "The first 12 hexadecimal digits of the hash of the newest event, as a number: who"
+        " scrapes it keeps it outside.", admin_only=True,
+    ),
     MetricName("serin_route_weight_ratio", "gauge", "Share of a route's traffic that a variant should get.", _VARIANT),
     MetricName(
         "serin_route_share_ratio", "gauge", "Share of a route's split that a variant got since the weights last"

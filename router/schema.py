@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Grows with every change that an older Serin could not read."""
 
 metadata = MetaData()
@@ -32,6 +32,7 @@ events = Table(
     Column("before", Text, nullable=False),
     Column("after", Text, nullable=False),
     Column("rollout", String, index=True),
+    Column("hash", String, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 
@@ -89,5 +90,9 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "CREATE INDEX ix_events_rollout ON events (rollout)",
     ),
     2: (),  # a rollout that is judged by evidence must not be walked on by a release that does not look at it
+    3: ("ALTER TABLE events ADD COLUMN hash VARCHAR NOT NULL DEFAULT ''",),
 }
 """What leads from a version to the next, besides tables that are new."""
+
+CHAINED_SINCE = 4
+"""The first version with a hash in each event; those of an older one get theirs when it is brought up to date."""

@@ -16,12 +16,25 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from router.blocklog import read_blocks, write_blocks
+from router.chain import GENESIS, link
 from router.errors import Conflict, FailedPrecondition, Internal, Unavailable
 from router.rollout import Rollout
 from router.rollout_rows import latest_rollouts, page_of_rollouts, read_rollout, write_rollouts
 from router.routes import RouteTable, decode_table, encode_table
-from router.schema import MIGRATIONS, SCHEMA_VERSION, crashes, events, meta, metadata, quarantines, tables, unloaded
+from router.schema import (
+    CHAINED_SINCE,
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    crashes,
+    events,
+    meta,
+    metadata,
+    quarantines,
+    tables,
+    unloaded,
+)
 from router.state import Change, Event, Quarantine, State, Who
+from router.views import event_document
 
 KEPT_TABLES = 200
 """So many table documents are kept for looking back; events are kept for ever."""
@@ -115,6 +128,11 @@ class Store:
         with self._reading() as connection:
             return connection.execute(select(func.max(events.c.id))).scalar() or 0
 
+    def head(self) -> str:
+        """The hash of the newest event."""
+        with self._reading() as connection:
+            return _head(connection)
+
     def crash_count(self, digest: str, since_seconds: float) -> int:
         """How many deaths were blamed on the content since a wall-clock time."""
         query = select(func.count()).where(crashes.c.digest == digest, crashes.c.at_seconds >= since_seconds)
@@ -201,9 +219,12 @@ def _check(connection: Connection) -> None:
 
 def _migrate(connection: Connection) -> None:
     recorded = connection.execute(select(meta.c.value).where(meta.c.name == "schema_version")).scalar()
-    for version in range(SCHEMA_VERSION if recorded is None else int(recorded), SCHEMA_VERSION):
+    before = SCHEMA_VERSION if recorded is None else int(recorded)
+    for version in range(before, SCHEMA_VERSION):
         for statement in MIGRATIONS[version]:
             connection.exec_driver_sql(statement)
+    if before < CHAINED_SINCE:
+        _chain_all(connection)
     connection.execute(update(meta).where(meta.c.name == "schema_version").values(value=str(SCHEMA_VERSION)))
 
 
@@ -232,16 +253,32 @@ def _append(connection: Connection, entry: Event, at: str, revision: int) -> Eve
         "after": msgspec.json.encode(entry.after).decode(),
         "rollout": entry.rollout,
     }
+    previous = _head(connection)
     result = connection.execute(insert(events).values(**values))
     identity = result.inserted_primary_key
     number = int(identity[0]) if identity is not None else 0
-    return replace(entry, id=number, at=at, revision=revision)
+    # Over what is read back, so that whoever reads it finds the same.
+    written = _event(connection.execute(select(events).where(events.c.id == number)).one())
+    chained = link(previous, event_document(written))
+    connection.execute(update(events).where(events.c.id == number).values(hash=chained))
+    return replace(entry, id=number, at=at, revision=revision, hash=chained)
+
+
+def _head(connection: Connection) -> str:
+    return connection.execute(select(events.c.hash).order_by(events.c.id.desc()).limit(1)).scalar() or GENESIS
+
+
+def _chain_all(connection: Connection) -> None:
+    head = GENESIS
+    for row in connection.execute(select(events).order_by(events.c.id)).all():
+        head = link(head, event_document(_event(row)))
+        connection.execute(update(events).where(events.c.id == row.id).values(hash=head))
 
 
 def _event(row: Row[Any]) -> Event:
     before, after = msgspec.json.decode(row.before), msgspec.json.decode(row.after)
     who = Who(row.actor, row.reason)
-    return Event(row.kind, row.model, who, before, after, row.id, row.at, row.revision, row.rollout)
+    return Event(row.kind, row.model, who, before, after, row.id, row.at, row.revision, row.rollout, row.hash)
 
 
 def _quarantine(row: Row[Any]) -> Quarantine:

@@ -48,6 +48,7 @@ def event_document(event: Event) -> Document:
         "rollout": event.rollout,
         "before": event.before,
         "after": event.after,
+        "hash": event.hash,
     }
 
 

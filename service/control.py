@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from router.acknowledgement import Limits
 from router.api import ApiOptions, create_app
 from router.boot import boot_clock
+from router.chain import LEAST_DIGITS
 from router.controller import Controller, ControllerSettings
 from router.drift_api import drift_router
 from router.errors import SerinError
@@ -74,6 +75,7 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
             log.error(notice)
         controller = Controller(store, _now, _controller_settings(lifeline.config["instance"], settings))
         await controller.start()
+        log.info("the history goes on", events=controller.last_event, audit_head=controller.head)
         outside = outside_of(settings, controller, lambda: _now().timestamp())
         stack.push_async_callback(outside.judge.close)
         upstreams = upstreams_of(settings)
@@ -81,7 +83,9 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         prober = Prober(controller, upstreams, controller.now, _tell_unrecorded)
         pilot = Pilot(controller, boot_clock(_now), outside.assessor, on_trouble=_tell_trouble)
         tls = renewal_of(settings.admin_tls_files, ADMIN, lambda: _now().timestamp())
-        metrics = _metrics(settings, controller, lambda: (*outside.samples(pilot), *tls_samples(ADMIN, tls)))
+        metrics = _metrics(
+            settings, controller, lambda: (*outside.samples(pilot), *tls_samples(ADMIN, tls), *_audit(controller))
+        )
         options = _options(lifeline.config, settings, metrics)
         desk = Desk(pilot, store, settings.state)
         parts = (rollout_router(desk), drift_router(controller, outside.monitor))
@@ -102,7 +106,7 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         await ended.wait()
         await controller.close()
         await asyncio.gather(*(port.close(CLOSE_SECONDS) for port in ports))
-        log.info("controller stopped", revision=controller.table.revision)
+        log.info("controller stopped", revision=controller.table.revision, audit_head=controller.head)
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:
@@ -157,6 +161,11 @@ def _metrics(settings: Settings, controller: Controller, samples: Callable[[], t
 
     familiar = FamiliarReader(state / "counters", settings.familiar_metrics)
     return partial(render, Exposition(state / "counters", extra), familiar)
+
+
+def _audit(controller: Controller) -> tuple[Sample, ...]:
+    digits = int(controller.head[:LEAST_DIGITS], 16)
+    return Sample("serin_audit_events", (), controller.last_event), Sample("serin_audit_head", (), digits)
 
 
 def _package_version(name: str) -> str:

@@ -9,6 +9,7 @@ import click
 from router.errors import Kind, SerinError
 from service.cli import output
 from service.cli.assign import assign
+from service.cli.audit import audit
 from service.cli.drift import drift
 from service.cli.events import events
 from service.cli.feedback import feedback
@@ -53,7 +54,7 @@ def cli() -> None:
 
 
 WORDS = (
-    serve, infer, models, route, rollout, apply, simulate, assign, drift, events, feedback, ready, status, tune,
+    serve, infer, models, route, rollout, apply, simulate, assign, drift, events, audit, feedback, ready, status, tune,
     show_settings,
 )  # fmt: skip
 
