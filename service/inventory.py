@@ -23,6 +23,7 @@ from router.client import InventoryLink
 from router.reports import InventoryReport
 from service import logs
 from service.lifeline import Lifeline, open_lifeline
+from service.runtime.allowed import allowed_by
 from service.runtime.ledger import Ledger, alarm
 from service.runtime.packed import Packed
 from service.runtime.repository import VersionFiles
@@ -30,6 +31,7 @@ from service.runtime.session import SessionOptions
 from service.runtime.stock import Stock
 from service.runtime.verdict import Rules, Verdict, examine
 from service.settings import Settings
+from service.supply import content_of
 
 QUICK_SECONDS = 0.25
 """Between the two looks at the start and after a wish for a rescan."""
@@ -160,13 +162,15 @@ async def _serve(lifeline: Lifeline, settings: Settings, ledger: Ledger, last_wo
                 packed.keep_only(digests(stock.report))
 
         guard = Guard(
-            SessionOptions(settings.session_threads),
+            SessionOptions(settings.session_threads, libraries=settings.libraries),
             settings.load_timeout_seconds,
             settings.load_memory_bytes,
             last_words,
         )
         stock = Stock(settings.models, ledger, guard.examine, changed, instance=lifeline.config["instance"])
         packed = Packed(settings.state, settings.share_weights_bytes, settings.workers)
+        stock.allowed = allowed_by(settings.allowed_digests_file)
+        stock.libraries = content_of(settings.libraries)
         stock.on_passed = partial(guard.pack, packed, ledger)
         rounds = Rounds(stock, settings.scan_interval_seconds)
         threading.Thread(target=_run, args=(rounds,), name="rounds", daemon=True).start()

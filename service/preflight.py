@@ -5,11 +5,13 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from router.errors import SerinError
 from service import logs, sockets
 from service.certificates import CertificateError, TlsFiles, read
+from service.runtime.allowed import read_digests
 from service.settings import Settings, SettingsError, hook_secret, secret
 from service.transport import SERVED
 
@@ -47,6 +49,19 @@ def require_secrets(settings: Settings) -> None:
         secret("sources", name, source.token_file)
     for name, upstream in settings.upstreams.items():
         secret("upstreams", name, upstream.token_file)
+
+
+def require_supplies(settings: Settings) -> None:
+    """Raises SettingsError when the list of digests or a library cannot be used."""
+    if settings.allowed_digests_file is not None:
+        named(settings, "allowed_digests_file", partial(read_digests, settings.allowed_digests_file))
+    root = settings.models.resolve()
+    for path in settings.custom_op_libraries:
+        place = _place(settings, "custom_op_libraries")
+        if not path.is_file() or not os.access(path, os.R_OK):
+            raise SettingsError(f"{place}: cannot be read: {path}")
+        if path.resolve().is_relative_to(root):
+            raise SettingsError(f"{place}: {path} lies in the models directory; who publishes models must not write it")
 
 
 def require_certificates(settings: Settings) -> None:

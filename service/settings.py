@@ -34,6 +34,7 @@ from service.outside import (
     secret_variable,
 )
 from service.outside import reference as outside_reference
+from service.supply import SupplySettings
 from service.transport import TransportSettings
 
 PREFIX = "SERIN_"
@@ -51,7 +52,7 @@ class SettingsError(InvalidArgument):
     """A setting that cannot be used; the message begins with the place it came from."""
 
 
-class Settings(TransportSettings, BaseSettings):
+class Settings(TransportSettings, SupplySettings, BaseSettings):
     """All settings as one frozen value. Built directly it reads nothing; `load` reads flags, environment and file."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, env_ignore_empty=True)
@@ -296,7 +297,7 @@ def _short(value: object) -> str:
 
 def in_order() -> Mapping[str, FieldInfo]:
     """All settings as they are shown: those of this module before the groups that have modules of their own."""
-    groups = TransportSettings.model_fields
+    groups = {**SupplySettings.model_fields, **TransportSettings.model_fields}
     own = {name: field for name, field in Settings.model_fields.items() if name not in groups and name not in TABLES}
     tables = {name: Settings.model_fields[name] for name in TABLES}
     return {**own, **groups, **tables}
@@ -347,7 +348,9 @@ def reference() -> str:
 
 
 def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str("" if value is None else value) or '""'
+    if value is None or value == ():
+        return '""'
+    return str(value).lower() if isinstance(value, bool) else str(value) or '""'
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def serve(settings: Settings, announce: Callable[[Gateway], None], modules: dict
     preflight.raise_open_files()
     preflight.require_models(settings)
     preflight.require_secrets(settings)
+    preflight.require_supplies(settings)
     preflight.require_certificates(settings)
     with preflight.state_directory(settings) as unclean:
         listeners = open_listeners(settings, patience_seconds=preflight.PATIENCE_SECONDS if unclean else 0.0)

@@ -28,10 +28,12 @@ from router.statedir import StoreThread
 from service.elsewhere import upstreams_of
 from service.inventory import Guard, Rounds
 from service.judging import outside_of
+from service.runtime.allowed import allowed_by
 from service.runtime.ledger import Ledger
 from service.runtime.session import SessionOptions
 from service.runtime.stock import Stock
 from service.settings import Settings
+from service.supply import content_of
 from service.worker import Place, Worker
 
 CONTROLLER = "http://controller"
@@ -98,8 +100,9 @@ async def _inventory(
 ) -> None:
     http = await stack.enter_async_context(httpx.AsyncClient(base_url=CONTROLLER, transport=transport))
     link = InventoryLink(http, token)
-    guard = Guard(SessionOptions(settings.session_threads), settings.load_timeout_seconds)
+    guard = Guard(SessionOptions(settings.session_threads, libraries=settings.libraries), settings.load_timeout_seconds)
     stock = Stock(settings.models, Ledger(settings.state), guard.examine, link.changed, instance=token_hex(8))
+    stock.allowed, stock.libraries = allowed_by(settings.allowed_digests_file), content_of(settings.libraries)
     rounds = Rounds(stock, settings.scan_interval_seconds)
     thread = threading.Thread(target=rounds.run, name="rounds", daemon=True)
     thread.start()

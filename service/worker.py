@@ -40,6 +40,7 @@ from service.keeping import PairKeeper
 from service.protocol.limits import Limits
 from service.renewals import CLIENTS, tls_samples
 from service.rest import create_rest
+from service.runtime.allowed import Allowed, allowed_by, anything
 from service.runtime.engine import Engine
 from service.runtime.executor import Limits as RunLimits
 from service.runtime.executor import Runnable
@@ -65,6 +66,7 @@ PUBLIC_ACTOR = "public port"
 
 LAST_LOOK_SECONDS = 1.0
 LOOK_SECONDS = 0.02
+LIST_SECONDS = 2.0
 CACHED_TABLES = "table-*.json"
 CALLERS = "callers"
 
@@ -93,6 +95,7 @@ class Worker:
         self._look: asyncio.TimerHandle | None = None
         self._transport = transport
         self.tls: Renewal | None = None
+        self._allowed = allowed_by(settings.allowed_digests_file)
         self.ready = asyncio.Event()
         self.listening = False
 
@@ -120,6 +123,10 @@ class Worker:
         )
         self.engine.load_remote = remote.load
         self._stack.push_async_callback(self.engine.close)
+        if self._allowed is not None:
+            self.engine.refusal = self._allowed
+            following = asyncio.create_task(self._follow_list(self._allowed), name="list of digests")
+            self._stack.push_async_callback(_cancelled, following)
         if settings.upstreams:
             looking = asyncio.create_task(Health(self.engine, upstreams).run(), name="health")
             self._stack.push_async_callback(_cancelled, looking)
@@ -268,7 +275,15 @@ class Worker:
         batches = max(1, settings.cores_per_worker // settings.session_threads)
         limits = RunLimits(settings.concurrency, settings.max_queue, settings.max_concurrency or batches)
         packed = Packed(settings.state, settings.share_weights_bytes, settings.workers)
-        return Loader(settings.models, SessionOptions(settings.session_threads), limits, wrap, packed)
+        options = SessionOptions(settings.session_threads, libraries=settings.libraries)
+        return Loader(settings.models, options, limits, wrap, packed, refusal=self._allowed or anything)
+
+    async def _follow_list(self, allowed: Allowed) -> None:
+        """Take out of service what is taken off the list of digests, and load what is put on it."""
+        while True:
+            await asyncio.sleep(LIST_SECONDS)
+            if await asyncio.to_thread(allowed.renew):
+                self.engine.permit(allowed)
 
     def _metrics(self) -> "partial[tuple[bytes, str]]":
         build = Build("serin", package_version("serin"), RUNTIME_VERSION)

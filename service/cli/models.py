@@ -1,7 +1,7 @@
 """`serin models`: what is there, in which state; publish, load and unload versions."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from router.client import AdminClient
 from router.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from service import settings
 from service.cli import grammar, options, output
+from service.runtime import repository
 from service.runtime.publish import publish
 
 SETTLED = frozenset({"READY", "UNAVAILABLE"})
@@ -130,6 +131,33 @@ def _applied(answer: Document, text: str, as_json: bool) -> None:
         output.say(
             f"{text} (revision {answer['revision']}, applied by {answer['applied']} of {answer['workers']} workers)"
         )
+
+
+@models.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False))
+def digest(paths: tuple[str, ...]) -> None:
+    """Print the digest of each version in PATH: a version's, a model's, or a models directory.
+
+    The lines are those of the file that the setting allowed_digests_file names.
+    """
+    for path in paths:
+        for name, version in _versions_in(Path(path).resolve()):
+            try:
+                output.say(f"{repository.digest(str(version), str(version.parent.parent))}  {name}")
+            except (repository.Refused, OSError) as error:
+                raise FailedPrecondition(f"{name}: {error}") from error
+
+
+def _versions_in(path: Path) -> Iterator[tuple[str, Path]]:
+    """(model/version, directory) of what lies in a directory, in order."""
+    if path.joinpath(repository.MODEL_FILE).exists():
+        yield f"{path.parent.name}/{path.name}", path
+        return
+    depths = ("*", "*/*")
+    found = [version for depth in depths for version in path.glob(f"{depth}/{repository.MODEL_FILE}")]
+    for file in sorted(found, key=lambda file: (file.parent.parent.name, file.parent.name.zfill(20))):
+        if repository.VERSION_NAME.fullmatch(file.parent.name):
+            yield f"{file.parent.parent.name}/{file.parent.name}", file.parent
 
 
 def _status(asked: options.Asked) -> Document | None:

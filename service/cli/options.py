@@ -61,7 +61,7 @@ def every_setting(command: Command) -> Command:
     for name, field in reversed(list(settings.in_order().items())):
         if name in OF_COMMANDS or name in TABLES:
             continue
-        default = "" if field.default_factory or field.default in ("", 0, None) else f" [{_shown(field.default)}]"
+        default = "" if field.default_factory or not field.default else f" [{_shown(field.default)}]"
         text = f"{field.description}{default}".replace("`", "")
         if field.annotation is bool:
             option = click.option(

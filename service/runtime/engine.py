@@ -11,6 +11,7 @@ from router.routes import Wanted
 from router.runs import RunCounter
 from router.targets import Target, target_of
 from service.protocol.tensors import Signature
+from service.runtime.allowed import Refusal, anything
 from service.runtime.batcher import Batcher, BatchLimits
 from service.runtime.company import has_free_rows
 from service.runtime.executor import Executor, OnRun
@@ -101,7 +102,7 @@ class _Record:
 class Engine:
     """Made and used on one event loop; `close` it there. `on_change` is called there after any change of `states`.
 
-    `load_remote`: how versions elsewhere are loaded; None: not at all.
+    `load_remote`: how versions elsewhere are loaded; None: not at all. `refusal`: why content may not be lent.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Engine:
         self._unload_wait_seconds = unload_wait_seconds
         self._counters = counters
         self.load_remote: LoadRemote | None = None
+        self.refusal: Refusal = anything
         self._load_pool = Pool(LOAD_THREADS, pool.marks, first_slot=LOAD_SLOT)
         self._records: dict[Key, _Record] = {}
         self._ready: dict[Key, Loaded] = {}
@@ -200,6 +202,18 @@ class Engine:
             self._ready[key] = record.loaded
             self._change(record, VersionState.READY, "", record.loaded.digest)
 
+    def permit(self, refusal: Refusal) -> None:
+        """From now on what `refusal` refuses is not lent, and what it refuses no longer is loaded again."""
+        self.refusal = refusal
+        for key, record in self._records.items():
+            if record.task is not None:
+                continue  # it is being loaded or unloaded, and looked at then
+            if record.loaded is not None and (why := self._refused(record.loaded.digest)) is not None:
+                record.task = asyncio.create_task(self._withdraw(key, record, why), name=f"withdraw {key[0]}:{key[1]}")
+            elif record.loaded is None and record.wanted is not None and self._refused(record.wanted.digest) is None:
+                record.done = None
+                self._begin(key, record)
+
     async def settled(self) -> None:
         """Wait until everything that is wanted was loaded or has failed, and all else is gone."""
         while tasks := [record.task for record in self._records.values() if record.task is not None]:
@@ -236,6 +250,18 @@ class Engine:
             del self._records[key]
             self._on_change()
 
+    async def _withdraw(self, key: Key, record: _Record, why: str) -> None:
+        digest = record.loaded.digest if record.loaded is not None else ""
+        try:
+            await self._unload(key, record)
+        finally:
+            record.task = None
+        self._change(record, VersionState.UNAVAILABLE, why, digest)
+        self._begin(key, record)  # what is wanted may have changed meanwhile
+
+    def _refused(self, digest: str) -> str | None:
+        return self.refusal(digest) if target_of(digest) is None else None
+
     async def _load(self, key: Key, record: _Record, goal: Wanted) -> None:
         if record.loaded is None:
             self._change(record, VersionState.LOADING, "", goal.digest)
@@ -247,6 +273,9 @@ class Engine:
             if not isinstance(error, SerinError):
                 log.exception("cannot load %s:%d", *key)
             self._failed(record, goal, reason_of(error))
+            return
+        if (why := self._refused(goal.digest)) is not None:
+            self._failed(record, goal, why)
             return
         if record.wanted != goal:
             return  # overtaken: the next turn of the loop does what is wanted now

@@ -12,6 +12,7 @@ from router.errors import FailedPrecondition, SerinError
 from router.routes import Wanted
 from service.protocol.tensors import Signature
 from service.runtime import repository
+from service.runtime.allowed import Refusal, anything
 from service.runtime.company import best_count, fit_rows
 from service.runtime.executor import Executor, Limits, Runnable
 from service.runtime.golden import GoldenError, parse_golden
@@ -26,6 +27,9 @@ from service.watch import Watch, compile_watch
 
 ALWAYS_INLINE = 1 << 62
 MOST_MEASURED = 4096
+ATTEMPTS = 3
+"""A version that is published beside this one changes the directory that both lie in."""
+
 log = logging.getLogger("loading")
 
 
@@ -62,6 +66,7 @@ class Loader:
     `packed`: where weights may lie that all workers share. `execution`, `threads`: in place of what
     model.toml says of them.
     `measured`: what content was measured to cost, so that versions of equal content run alike in a process.
+    `refusal`: why content may not be loaded.
     """
 
     models_dir: Path
@@ -72,6 +77,7 @@ class Loader:
     execution: Execution | None = None
     threads: int | None = None
     measured: dict[tuple[str, str], Profile] = field(default_factory=dict)
+    refusal: Refusal = anything
 
     def load(self, model: str, version: int, wanted: Wanted) -> Parts:
         """Load what is wanted and nothing else. Raises FailedPrecondition with a reason fit to be shown.
@@ -79,15 +85,27 @@ class Loader:
         That the content is the wanted one is seen from the stamp, before and after; where that differs, by its digest.
         An empty digest takes what is there.
         """
+        if (refused := self.refusal(wanted.digest)) is not None:
+            raise FailedPrecondition(refused)
+        for _ in range(ATTEMPTS):
+            parts = self._load(model, version, wanted)
+            if parts is not None:
+                return parts
+        raise FailedPrecondition("its files changed while they were read")
+
+    def _load(self, model: str, version: int, wanted: Wanted) -> Parts | None:
+        """None when what was read may not be what was looked at."""
         try:
             files = self._files(model, version)
+            trail = repository.trail(files.path, self.models_dir)
             self._require_content(files, wanted)
             manifest = self._manifest(model)
             session = self._session(files, wanted.digest, options_of(self.options, manifest.runtime))
             profile = self._profile(model, version, session, (wanted.digest, manifest))
             parts = self._parts(model, version, session, (manifest, profile))
-            if self._files(model, version).stamp != files.stamp:
-                raise FailedPrecondition("its files changed while they were read")
+            moved = repository.trail(files.path, self.models_dir) != trail
+            if moved or self._files(model, version).stamp != files.stamp:
+                return None
         except Refused as refused:
             raise FailedPrecondition(str(refused)) from refused
         except OSError as error:

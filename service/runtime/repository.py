@@ -126,6 +126,40 @@ def digest(version_dir: str, root: str) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
+def trail(path: str, models_dir: str | Path) -> str:
+    """Stands for every directory and link that lead to a version's files, as they are now: one that is exchanged for
+    another, and put back, is no longer what it was (its change time is new). Raises OSError."""
+    root = os.path.realpath(models_dir)
+    seen: dict[str, str] = {}
+    _note(path, root, seen)
+    _note_inside(path, root, seen, 0)
+    return _fold([f"{place}\0{seen[place]}" for place in sorted(seen)])
+
+
+def _note(path: str, root: str, seen: dict[str, str]) -> None:
+    """Note each part of a path below the root, and of where its links lead."""
+    place = root
+    for part in os.path.relpath(path, root).split("/"):
+        place = os.path.dirname(place) if part == ".." else os.path.join(place, part)
+        if place in seen or len(seen) > MAX_FILES:
+            place = os.path.realpath(place)
+            continue
+        status = os.lstat(place)
+        seen[place] = f"{status.st_ino}\0{status.st_ctime_ns}"
+        if stat.S_ISLNK(status.st_mode):
+            _note(os.path.join(os.path.dirname(place), os.readlink(place)), root, seen)
+            place = os.path.realpath(place)
+
+
+def _note_inside(directory: str, root: str, seen: dict[str, str], depth: int) -> None:
+    for entry in _entries(directory):
+        inner = entry.is_dir()
+        if inner or entry.is_symlink():
+            _note(entry.path, root, seen)
+        if inner and depth < MAX_DEPTH:
+            _note_inside(entry.path, root, seen, depth + 1)
+
+
 def read_beside(models_dir: str | Path, model: str, name: str) -> bytes | None:
     """A small file beside a model's versions (`model.toml`, golden rows); None when it is not there. Raises Refused."""
     root = os.path.realpath(models_dir)

@@ -51,7 +51,8 @@ _SHAPE_TALK = re.compile(r"shape|dimension|broadcast|rank|axis|out of bounds|siz
 class SessionOptions:
     """How a session computes. `threads`: of one operator, the calling thread among them; `spinning`: they wait for the
     next run on their cores. `graph`: how far it is optimised; not at all where `optimize` is off. `providers`: what
-    computes, in the order in which it is wanted."""
+    computes, in the order in which it is wanted. `libraries`: with operators that models may use, by the server's
+    settings alone."""
 
     threads: int = 1
     arena: bool = True
@@ -59,6 +60,7 @@ class SessionOptions:
     spinning: bool = False
     graph: Literal["all", "extended", "basic", "off"] = "all"
     providers: tuple[str, ...] = PROVIDERS
+    libraries: tuple[str, ...] = ()
 
 
 class Session:
@@ -179,6 +181,8 @@ def _native(options: SessionOptions) -> Any:
     spinning = "1" if options.spinning else "0"
     native.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     native.add_session_config_entry("session.inter_op.allow_spinning", spinning)
+    for library in options.libraries:
+        native.register_custom_ops_library(library)
     return native
 
 

@@ -9,6 +9,7 @@ from time import monotonic
 
 from router.reports import InventoryModel, InventoryReport, InventoryVersion, VersionState
 from service.runtime import repository
+from service.runtime.allowed import Allowed
 from service.runtime.ledger import Ledger
 from service.runtime.repository import ModelFiles, Refused, VersionFiles
 from service.runtime.verdict import Examine, Rules, Verdict, read_rules
@@ -37,7 +38,8 @@ class Stock:
     """One look after the other at one repository: `look`, then `take`. Not to be used from two threads.
 
     `report` is the last snapshot, whole at any time and from any thread; `on_change` is called when it was replaced.
-    `on_passed` may do more with a version that can be served, before anybody else hears of it.
+    `on_passed` may do more with a version that can be served, before anybody else hears of it. `allowed`: what may be
+    loaded at all; None: anything. `libraries`: stands for those that verdicts depend on.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class Stock:
     ) -> None:
         self.report = InventoryReport(instance)
         self.on_passed: Passed | None = None
+        self.allowed: Allowed | None = None
+        self.libraries = ""
         self._models_dir = models_dir
         self._ledger = ledger
         self._examine = examine
@@ -58,6 +62,8 @@ class Stock:
 
     def look(self) -> bool:
         """Scan once. False when the repository cannot be read, and all stays as it was."""
+        if self.allowed is not None:
+            self.allowed.renew()
         try:
             found = repository.scan(self._models_dir)
         except OSError as error:
@@ -111,29 +117,57 @@ class Stock:
             return MOVING
         known = self._examined.get(key)
         if known is not None and (known.stamp, known.rules_key) == (files.stamp, rules.key):
-            return known.version
-        return WAITING
+            return self._permitted(known.version)
+        digest = self._ledger.digest(f"{key[0]}/{key[1]}", files.stamp)
+        return (self._refused(digest, files) if digest else None) or WAITING
+
+    def _permitted(self, version: InventoryVersion) -> InventoryVersion:
+        """A version that was examined, unless its content may not be loaded any more."""
+        refusal = self.allowed(version.digest) if self.allowed is not None else None
+        return version if refusal is None else replace(version, state=VersionState.UNAVAILABLE, reason=refusal)
+
+    def _refused(self, digest: str, files: VersionFiles) -> InventoryVersion | None:
+        """What is said of content that may not be loaded; None when it may."""
+        refusal = self.allowed(digest) if self.allowed is not None else None
+        return None if refusal is None else replace(_unavailable(refusal), digest=digest, stamp=files.stamp)
 
     def _judge(self, key: Key) -> InventoryVersion:
         files, rules = self._now[key[0]].versions[key[1]], self._rules[key[0]][1]
         place = f"{key[0]}/{key[1]}"
         try:
+            trail = repository.trail(files.path, self._models_dir)
             digest = self._digest(place, files)
         except Refused as refused:
             return _unavailable(str(refused))
         except OSError as error:
             return _unavailable(f"its files cannot be read: {error.strerror}")
-        verdict = self._verdict(key, f"{digest} {rules.key}")
+        if (unlisted := self._refused(digest, files)) is not None:
+            self._ledger.remember_digest(place, files.stamp, digest)
+            return unlisted
+        content = f"{digest} {rules.key}{self.libraries}"
+        verdict = self._verdict(key, content)
         if verdict.passed and self.on_passed is not None:
             self.on_passed(files, digest)
-        after = repository.look(self._models_dir, *key)
-        if after is None or after.stamp != files.stamp:
+        if not self._still_there(key, trail):
             return MOVING
         self._ledger.remember_digest(place, files.stamp, digest)
-        self._ledger.remember(f"{digest} {rules.key}", verdict)
+        self._ledger.remember(content, verdict)
         version = _version(verdict, digest, files.stamp)
         self._examined[key] = _Examined(files.stamp, rules.key, version)
         return version
+
+    def _still_there(self, key: Key, trail: str) -> bool:
+        """Whether what was read is what was looked at."""
+        files = self._now[key[0]].versions[key[1]]
+        after = repository.look(self._models_dir, *key)
+        try:
+            return (
+                after is not None
+                and after.stamp == files.stamp
+                and repository.trail(after.path, self._models_dir) == trail
+            )
+        except OSError:
+            return False
 
     def _digest(self, place: str, files: VersionFiles) -> str:
         known = self._ledger.digest(place, files.stamp)

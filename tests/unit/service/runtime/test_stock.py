@@ -6,6 +6,7 @@ import pytest
 
 from router.reports import InventoryReport, InventoryVersion, VersionState
 from service.runtime import stock as stocks
+from service.runtime.allowed import Allowed
 from service.runtime.ledger import Ledger
 from service.runtime.stock import Stock
 from service.runtime.verdict import Rules, Verdict
@@ -276,3 +277,94 @@ def test_long_examinations_are_reported_on_the_way(world: World, monkeypatch: py
     world.round()
     states = [[v.state.value for v in report.models["m"].versions.values()] for report in world.told]
     assert states == [["LOADING", "LOADING"], ["READY", "LOADING"], ["READY", "READY"]]
+
+
+def listed(world: World, *digests: str) -> None:
+    file = world.state / "allowed"
+    file.parent.mkdir(exist_ok=True)
+    file.with_suffix(".new").write_text("\n".join(digests))
+    file.with_suffix(".new").rename(file)
+    if world.stock.allowed is None:
+        world.stock.allowed = Allowed(file)
+
+
+def test_content_that_is_not_listed_is_not_even_examined_until_it_is(world: World) -> None:
+    place(world.models, "m", 1, b"good")
+    listed(world)
+    world.settle()
+    found = world.version()
+    assert (found.state, world.examiner.examined) == (VersionState.UNAVAILABLE, [])
+    assert "is not in the list" in found.reason
+    assert found.digest.startswith("sha256:")
+
+    listed(world, found.digest)
+    assert world.settle().models["m"].versions[1].state is VersionState.READY
+    listed(world)
+    assert world.settle().models["m"].versions[1].state is VersionState.UNAVAILABLE
+    assert world.examiner.examined == ["good"]
+
+
+def test_verdicts_hold_for_the_libraries_they_were_reached_with(world: World) -> None:
+    place(world.models, "m", 1, b"good")
+    world.settle()
+    for libraries, examined in (("", 1), ("one", 2), ("one", 2), ("two", 3)):
+        world.restart()
+        world.stock.libraries = libraries
+        world.settle()
+        assert len(world.examiner.examined) == examined
+
+
+def exchange(at: Path, other: Path) -> None:
+    """`other` takes the place of `at`, and `at` that of `other`."""
+    aside = at.with_name("aside")
+    at.rename(aside)
+    other.rename(at)
+    aside.rename(other)
+
+
+def link(models: Path, at: str, target: str) -> None:
+    (models / at).parent.mkdir(parents=True, exist_ok=True)
+    (models / at).symlink_to(target)
+
+
+#: What lies there, as links or as content, and which two change places.
+EXCHANGED: dict[str, tuple[dict[str, str], str, str]] = {
+    "the link of the file": (
+        {"m/1/model.onnx": "../../store/good/model.onnx", "x/y/link": "../../store/evil/model.onnx"},
+        *("m/1/model.onnx", "x/y/link"),
+    ),
+    "the link of the version": ({"m/1": "../store/good", "m/evil": "../store/evil"}, "m/1", "m/evil"),
+    "a link on the way": (
+        {"m/1": "../store/current", "store/current": "good", "store/other": "evil"},
+        *("store/current", "store/other"),
+    ),
+    "the directory of the version": ({"m/1/model.onnx": "=good", "m/evil/model.onnx": "=evil"}, "m/1", "m/evil"),
+    "the directory of the model": ({"m/1/model.onnx": "=good", ".evil/1/model.onnx": "=evil"}, "m", ".evil"),
+    "the file": ({"m/1/model.onnx": "=good", "store/new": "=evil"}, "m/1/model.onnx", "store/new"),
+}
+
+
+@pytest.mark.parametrize("case", EXCHANGED)
+def test_what_is_exchanged_while_it_is_examined_and_put_back_is_not_served(world: World, case: str) -> None:
+    made, one, other = EXCHANGED[case]
+    for name in ("good", "evil"):
+        place(world.models, "store", name, name.encode())  # no versions: reached by links alone
+    for at, target in made.items():
+        if target.startswith("="):
+            (world.models / at).parent.mkdir(parents=True, exist_ok=True)
+            (world.models / at).write_text(target[1:])
+        else:
+            link(world.models, at, target)
+    examine = world.examiner
+
+    def swapping(version_dir: str, version: int, rules: Rules) -> Verdict:
+        exchange(world.models / one, world.models / other)
+        try:
+            return examine(version_dir, version, rules)
+        finally:
+            exchange(world.models / one, world.models / other)
+
+    world.stock._examine = swapping
+    world.settle()
+    assert examine.examined == ["evil"]
+    assert world.version().state is VersionState.LOADING
