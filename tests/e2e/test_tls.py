@@ -34,10 +34,12 @@ class Site:
         self.authority = Authority.new(directory / "certs")
         self.server = self.authority.issue("server")
         self.shown = self.authority.issue("operator", "operator.test")
+        self.client_ca = directory / "certs" / "clients.pem"
+        self.client_ca.write_bytes(self.authority.file.read_bytes())
 
     def flags(self, *, mutual: bool = True) -> tuple[str, ...]:
         cert, key = map(str, self.server)
-        client_ca = ("--tls-client-ca-file", str(self.authority.file)) if mutual else ()
+        client_ca = ("--tls-client-ca-file", str(self.client_ca)) if mutual else ()
         return ("--tls-cert-file", cert, "--tls-key-file", key, *client_ca)
 
     def words(self) -> tuple[str, ...]:
@@ -285,6 +287,39 @@ def test_a_certificate_is_renewed_while_it_runs_and_a_bad_one_is_not(secured: tu
     (expiry,) = gauge(site, running.admin, "serin_tls_certificate_expiry_timestamp_seconds")
     assert abs(expiry - time.time() - 90 * 86400) < 86400
     assert "the old one stays" in running.log()
+
+
+def test_the_cas_of_clients_are_renewed_too(secured: tuple[Site, Running], tmp_path: Path) -> None:
+    site, running = secured
+    others = Authority.new(tmp_path / "others")
+    theirs = others.issue("newcomer", "operator.test")
+    trusting = site.authority.client(theirs)
+    before = site.authority.file.read_bytes()
+    clients = site.client_ca
+
+    def answers(shown: ssl.SSLContext, url: str) -> bool:
+        try:
+            return httpx.get(f"{url}/metrics", verify=shown).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def grpc_answers(shown: tuple[Path, Path]) -> bool:
+        try:
+            return grpc_version(site, running, shown) == "1"
+        except grpc.RpcError:
+            return False
+
+    assert not answers(trusting, running.http)
+    try:
+        clients.write_bytes(others.file.read_bytes())
+        for url in (running.http, running.admin):
+            eventually(lambda url=url: answers(trusting, url) and not answers(site.context(), url))
+        eventually(lambda: grpc_answers(theirs) and not grpc_answers(site.shown))
+    finally:
+        clients.write_bytes(before)
+    for url in (running.http, running.admin):
+        eventually(lambda url=url: answers(site.context(), url) and not answers(trusting, url))
+    eventually(lambda: grpc_answers(site.shown))
 
 
 def test_workers_are_replaced_and_models_loaded_by_callers_although_the_admin_port_asks_for_certificates(

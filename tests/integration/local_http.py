@@ -1,6 +1,7 @@
 """A small HTTP server on a free loopback port that answers what a test tells it to."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,11 +30,12 @@ Answer = Callable[[Asked], Said | Awaitable[Said]]
 class Site:
     port: int
     answer: Answer
+    scheme: str = "http"
     asked: list[Asked] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -57,9 +59,9 @@ class Site:
 
 
 @asynccontextmanager
-async def site(answer: Answer) -> AsyncIterator[Site]:
-    found = Site(0, answer)
-    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
+async def site(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Site]:
+    found = Site(0, answer, "https" if tls else "http")
+    server = await asyncio.start_server(found.serve, "127.0.0.1", 0, ssl=tls)
     found.port = server.sockets[0].getsockname()[1]
     try:
         yield found

@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from router.errors import DeadlineExceeded, FailedPrecondition, SerinError, Unavailable
 from router.targets import parse_target
 from router.upstreams import Upstream, Upstreams
+from tests.e2e.authority import Authority
 from tests.integration.local_http import Asked, Said, Site, site
 
 OTHER = parse_target("other#digits/3")
@@ -44,6 +47,38 @@ async def test_the_address_is_that_of_the_settings_and_the_names() -> None:
     assert (second.method, second.target, second.body) == ("POST", "/base/v2/models/digits/versions/3/infer", b"{}")
     assert second.headers["authorization"] == "Bearer abc123"
     assert second.headers["accept-encoding"] == "identity"
+
+
+def server_context(issued: tuple[Path, Path]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*issued)
+    return context
+
+
+async def test_over_tls_an_upstream_is_who_its_ca_says_or_is_not_asked(tmp_path: Path) -> None:
+    ours, others = Authority.new(tmp_path / "a", "ours"), Authority.new(tmp_path / "b", "others")
+    known, wrong_host, late = (
+        ours.issue("known"),
+        ours.issue("elsewhere", "other.test"),
+        ours.issue("late", days=-1),
+    )
+    for issued, ca_file, answered in (
+        (known, str(ours.file), True),
+        (known, str(others.file), False),
+        (known, "", False),  # the public CAs do not know it
+        (wrong_host, str(ours.file), False),
+        (late, str(ours.file), False),
+    ):
+        async with site(lambda asked: Said(200, METADATA), server_context(issued)) as there:
+            upstreams = Upstreams({"other": Upstream("other", there.url, "abc123", 5.0, ca_file=ca_file)})
+            try:
+                if answered:
+                    assert (await upstreams.signature(OTHER))["inputs"]
+                else:
+                    assert "cannot be reached" in await upstreams.trouble(OTHER)
+            finally:
+                await upstreams.close()
+        assert bool(there.asked) is answered  # nothing is told to a stranger, least of all the token
 
 
 async def test_a_redirect_is_an_answer_and_no_way_to_go() -> None:
