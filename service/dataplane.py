@@ -59,6 +59,7 @@ class Dataplane:
         self._routes: dict[str, BoundRoute] = {}
         self.table = RouteTable()
         self.draining = False
+        self._was_ready = False
 
     def swap(self, table: RouteTable) -> None:
         """Route by `table` from the next request on. Series are bound first: where that fails, the old table stays."""
@@ -267,15 +268,22 @@ class Dataplane:
     # ---- what health and metadata ask ----
 
     def not_ready_reason(self) -> str | None:
-        """Why this worker should get no traffic; None when every routed version is loaded or declared unavailable."""
+        """Why this worker should get no traffic; None once every routed version is loaded or declared unavailable.
+
+        What comes later and is still loading takes that not back: all else is served, and the model's own readiness
+        says so.
+        """
         if self.draining:
             return "draining"
+        if self._was_ready:
+            return None
         if not self.table.scanned:
             return "the model repository has not been read through yet"
         for model, bound in self._routes.items():
             for variant in bound.route.variants:
                 if variant.weight_ppm > 0 and not self._engine.has_settled(model, variant.version):
                     return f"{model}:{variant.version} is loading"
+        self._was_ready = True
         return None
 
     def model_not_ready_reason(self, model: str, reference: str | None) -> str | None:

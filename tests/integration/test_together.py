@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,18 @@ async def test_a_row_is_predicted_and_the_answer_says_who_did_it(serin: Together
     assert [output["name"] for output in body["outputs"]] == ["label", "probabilities"]
     assert (answer.headers["serin-version"], answer.headers["serin-variant"]) == ("1", "1")
     assert answer.headers["x-request-id"] == "abc"
+
+
+async def test_a_model_that_comes_later_and_still_loads_takes_no_readiness_from_the_others(serin: Together) -> None:
+    assert (await serin.http.get("/v2/health/ready")).status_code == 200
+    table = serin.worker.dataplane.table
+    later = Route("later", (Variant("1", 1, 1_000_000),))
+
+    assert await serin.worker.apply(replace(table, routes={**table.routes, "later": later})) is None
+
+    assert (await serin.http.get("/v2/models/later/ready")).status_code == 503
+    assert (await serin.http.get("/v2/health/ready")).status_code == 200
+    assert (await serin.http.get("/v2/models/digits/ready")).status_code == 200
 
 
 async def test_ten_percent_go_to_version_2_and_anyone_can_recompute_who(serin: Together) -> None:
