@@ -77,10 +77,13 @@ class Callers:
     connections: int = 32
     fresh: float = 0.0
     """Share of the requests that come on a connection of their own."""
-    most: int = 1_000_000
+    most: int = 100_000_000
+    keep: bool = True
+    """Whether those that were answered with 200 are kept in `sent`, and not only counted."""
     health: bool = True
     sent: list[Sent] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
+    count: int = 0
     _stopped: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _free: list[Connection] = field(default_factory=list)
@@ -104,6 +107,10 @@ class Callers:
         if self._failed is not None:
             raise self._failed
         return self.sent
+
+    def end(self) -> None:
+        """Send no more; do not wait."""
+        self._stopped.set()
 
     def wait(self, seconds: float) -> None:
         """Let them go on for so long."""
@@ -145,13 +152,18 @@ class Callers:
                     reply = await _ask(connection, raw)
             except (OSError, TimeoutError) as error:
                 name = type(error).__name__
-                self.sent.append(Sent(number, 0, due, sent, monotonic(), first=first, error=name))
+                self._keep(Sent(number, 0, due, sent, monotonic(), first=first, error=name))
                 return
-        self.sent.append(noted(number, due, sent, reply, first))
+        self._keep(noted(number, due, sent, reply, first))
         if reply.status and not fresh and reply.header("connection") != "close":
             self._free.append(connection)
         else:
             connection.close()
+
+    def _keep(self, one: Sent) -> None:
+        self.count += 1
+        if self.keep or one.status != 200:
+            self.sent.append(one)
 
     def _taken(self) -> Connection | None:
         while self._free:
@@ -170,7 +182,8 @@ class Callers:
                     connection.close()
             except (OSError, TimeoutError):
                 status = 0
-            self.looks.append(Look(what, at, monotonic(), status))
+            if self.keep or status != 200:
+                self.looks.append(Look(what, at, monotonic(), status))
             await asyncio.sleep(max(0.0, at + LOOK_EVERY_SECONDS - monotonic()))
 
 

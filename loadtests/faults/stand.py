@@ -45,12 +45,13 @@ class Stand:
 
 @contextmanager
 def stand(*versions: int) -> Iterator[Stand]:
-    """A new directory with these versions of the model `count`, gone at the end."""
+    """A new directory with these versions of the model `count`, gone at the end. Traffic starts on the lowest."""
     with TemporaryDirectory(prefix="serin-faults-") as name:
         found = Stand(Path(name))
         found.models.mkdir()
         for version in versions or (1, 2):
             place(found.models, version)
+        (found.models / MODEL / "model.toml").write_text(f"default_version = {min(versions or (1,))}\n")
         yield found
 
 
@@ -87,6 +88,13 @@ class Gateway:
         url = f"{self.server.http}/v2/health/ready"
         return httpx.get(url, timeout=COMMAND_SECONDS, trust_env=False).status_code == 200
 
+    def admin_answers(self) -> bool:
+        """Whether there is a controller."""
+        try:
+            return bool(self.ask("/api/v1/routes"))
+        except httpx.HTTPError:
+            return False
+
     def ask(self, path: str) -> Any:
         """A document of the admin API. Raises httpx.HTTPError."""
         answer = httpx.get(f"{self.server.admin}{path}", timeout=COMMAND_SECONDS, trust_env=False)
@@ -98,6 +106,20 @@ class Gateway:
         variants = [{"version": int(name[1:]), "weight": weight} for name, weight in weights.items()]
         url = f"{self.server.admin}/api/v1/routes/{MODEL}"
         return httpx.put(url, json={"variants": variants}, timeout=COMMAND_SECONDS, trust_env=False)
+
+    def rollout(self) -> dict[str, Any] | None:
+        """The last rollout of `count`, if there was one. Raises httpx.HTTPError."""
+        url = f"{self.server.admin}/api/v1/models/{MODEL}/rollout"
+        answer = httpx.get(url, timeout=COMMAND_SECONDS, trust_env=False)
+        if answer.status_code == 404:
+            return None
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    def say(self, word: str, body: Mapping[str, Any]) -> httpx.Response:
+        """Say a word to the rollout of `count`; "" begins one."""
+        url = f"{self.server.admin}/api/v1/models/{MODEL}/rollout{f'/{word}' if word else ''}"
+        return httpx.post(url, json=dict(body), timeout=COMMAND_SECONDS, trust_env=False)
 
     def states(self) -> dict[int, str]:
         """The state of each version of `count`."""
