@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +15,13 @@ from ml_dtypes import bfloat16
 
 from router.errors import Cancelled, FailedPrecondition, Internal, InvalidArgument, SerinError
 from service.protocol.tensors import Array, Signature, TensorSpec
+from service.runtime import octets
 from service.runtime.graph import shapeless
 
 RUNTIME_VERSION: str = onnxruntime.__version__
 PROVIDERS = ("CPUExecutionProvider",)
 SILENT = 4
-BFLOAT16_ONNX = 16  # onnx.TensorProto.BFLOAT16
+STRING_ONNX, BFLOAT16_ONNX = 8, 16  # onnx.TensorProto.STRING, BFLOAT16
 MAX_REASON = 300
 WEIGHTS_SUFFIX = ".weights"
 
@@ -67,7 +69,7 @@ class Session:
     """A loaded model. Raises FailedPrecondition with a reason fit to be shown when the file cannot be served.
 
     `run` may be called from several threads at once. BYTES go in as an object array of `bytes` or `str` and come out as
-    one of `str`. `inputs` and `outputs` of `signature` are in the model's order. `metadata`: what its file says of it.
+    one of `str`, and `bytes` where they are not UTF-8. `inputs` and `outputs` of `signature` are in the model's order. `metadata`: what its file says of it.
     `note`: which of the providers that were asked for do not compute it, "" when all do.
     """
 
@@ -86,8 +88,8 @@ class Session:
         self._texts = _named(self.signature.inputs, "BYTES")
         self._halves_in = _named(self.signature.inputs, "BF16")
         self._halves_out = _named(self.signature.outputs, "BF16")
-        if self._texts and self._halves_out:
-            raise FailedPrecondition("ONNX Runtime's Python API cannot run a model with text inputs and BF16 outputs")
+        # The plain call cannot make arrays of BF16, nor of bytes that are not UTF-8.
+        self._runs_by_value = bool(self._halves_out)
         self._given = len(self.signature.inputs)
         # InferenceSession.run checks in Python what the native call checks again; that is a fifth of a small run.
         self._run = getattr(self._session, "_sess", self._session).run
@@ -100,13 +102,16 @@ class Session:
         if len(feeds) != self._given:  # the native call would run on with nothing in place of a missing input
             raise InvalidArgument(f"the model takes {self._given} inputs, but {len(feeds)} were given")
         try:
-            if self._texts:
-                feeds = self._with_text(feeds)
-            if self._halves_in:
-                feeds = {name: _half(array) if name in self._halves_in else array for name, array in feeds.items()}
-            if self._halves_out:
-                return self._run_with_values(feeds, names or self._names, stop)
-            return self._run(names or self._names, feeds, stop)  # type: ignore[no-any-return]
+            names = names or self._names
+            plain = None if self._runs_by_value else self._plain(feeds)
+            if plain is None:
+                return self._run_by_value(feeds, names, stop)
+            try:
+                return self._run(names, plain, stop)  # type: ignore[no-any-return]
+            except UnicodeDecodeError:
+                answer = self._run_by_value(feeds, names, stop)
+                self._runs_by_value = True  # it answers so whatever it is asked, so do not run it twice again
+                return answer
         except SerinError:
             raise
         except Exception as error:
@@ -116,21 +121,32 @@ class Session:
         """Hand it to one `run`; `stop` ends that run at the model's next operator."""
         return StopSwitch()
 
-    def _with_text(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        return {name: _text(name, array) if name in self._texts else array for name, array in feeds.items()}
+    def _plain(self, feeds: Mapping[str, Array]) -> Mapping[str, Any] | None:
+        """As the plain call takes them; None: they hold bytes that are not UTF-8, which it does not."""
+        if self._texts:
+            try:
+                feeds = {name: octets.text(array) if name in self._texts else array for name, array in feeds.items()}
+            except UnicodeDecodeError:
+                return None
+        if self._halves_in:
+            feeds = {name: _half(array) if name in self._halves_in else array for name, array in feeds.items()}
+        return feeds
 
-    def _run_with_values(self, feeds: Mapping[str, Array], names: Sequence[str], stop: Any) -> list[Array]:
-        # The plain call cannot make numpy arrays of bfloat16 outputs.
-        values = {name: array if name in self._halves_in else _value(array) for name, array in feeds.items()}
+    def _run_by_value(self, feeds: Mapping[str, Array], names: Sequence[str], stop: Any) -> list[Array]:
+        values = {name: self._value(name, array) for name, array in feeds.items()}
         return [_array(value) for value in self._session.run_with_ort_values(list(names), values, stop)]
+
+    def _value(self, name: str, array: Array) -> Any:
+        if name in self._texts:
+            return _held(array)
+        return _half(array) if name in self._halves_in else _value(array)
 
     def _explain(self, error: Exception, feeds: Mapping[str, Array], stop: Any) -> SerinError:
         if stop is not None and stop.terminate:
             return Cancelled("the run was stopped")
         if isinstance(error, UnicodeDecodeError):
-            if any(array.dtype.kind == "S" for array in feeds.values()):
-                return InvalidArgument("the model answered with bytes of an input that are not UTF-8 text")
-            return Internal("the model answered text that is not UTF-8")
+            reason = "what the model answers, or why it does not, holds bytes that are not UTF-8"
+            return InvalidArgument(reason) if self._texts else Internal(reason)
         if isinstance(error, UnicodeEncodeError):
             return InvalidArgument("an input holds text that is not valid Unicode")
         reason = _plain(error)
@@ -217,19 +233,21 @@ def _spec(part: str, node: Any, unknown: set[str]) -> TensorSpec:
     return TensorSpec(node.name, datatype, None if node.name in unknown else shape)
 
 
-def _text(name: str, array: Array) -> Array:
-    """ONNX Runtime takes `str`, or bytes of a fixed width, whose trailing NULs it drops."""
-    flat = array.ravel()
-    try:
-        decoded = [item.decode() if isinstance(item, bytes) else item for item in flat.tolist()]
-    except UnicodeDecodeError:
-        raw = [item if isinstance(item, bytes) else str(item).encode() for item in flat.tolist()]
-        if any(item.endswith(b"\0") for item in raw):
-            raise InvalidArgument(f"input {name!r}: bytes that are not UTF-8 must not end in NUL") from None
-        return np.array(raw, dtype="S").reshape(array.shape)
-    result = np.empty(len(decoded), dtype=object)
-    result[:] = decoded
-    return result.reshape(array.shape)
+def _held(array: Array) -> Any:
+    """A value of any bytes, which the Python API does not make of arrays."""
+    return _constant(octets.holding(octets.of(array), array.shape))
+
+
+def _constant(model: bytes) -> Any:
+    native = _native(SessionOptions(arena=False, optimize=False))
+    session = onnxruntime.InferenceSession(model, native, providers=PROVIDERS, enable_fallback=0)
+    return session.run_with_ort_values([octets.NAME], {})[0]
+
+
+@cache
+def _octets_can_be_read() -> bool:
+    sample = _constant(octets.holding(octets.SAMPLE, [len(octets.SAMPLE)]))
+    return octets.is_readable(sample.data_ptr())
 
 
 def _named(specs: Sequence[TensorSpec], datatype: str) -> frozenset[str]:
@@ -247,9 +265,11 @@ def _value(array: Array) -> Any:
 
 
 def _array(value: Any) -> Array:
-    if value.element_type() != BFLOAT16_ONNX:
+    kind, shape = value.element_type(), tuple(value.shape())
+    if kind == STRING_ONNX and _octets_can_be_read():
+        return octets.array(value.data_ptr(), shape)
+    if kind != BFLOAT16_ONNX:
         return value.numpy()  # type: ignore[no-any-return]
-    shape = tuple(value.shape())
     size_bytes = math.prod(shape) * 2
     content = ctypes.string_at(value.data_ptr(), size_bytes) if size_bytes else b""
     return np.frombuffer(content, dtype=bfloat16).reshape(shape)

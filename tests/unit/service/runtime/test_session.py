@@ -67,10 +67,12 @@ def test_bfloat16_inputs_of_a_model_that_answers_otherwise(load: Load) -> None:
     assert [array.tolist() for array in answers] == [[[1.0, 2.0]], ["a"]]
 
 
-def test_a_text_model_that_answers_bfloat16_is_refused(load: Load) -> None:
+def test_text_and_bfloat16_go_through_one_model(load: Load) -> None:
     nodes = [helper.make_node("Identity", ["x"], ["y"]), helper.make_node("Identity", ["t"], ["u"])]
-    with pytest.raises(FailedPrecondition, match="text inputs and BF16 outputs"):
-        load(model(nodes, [value("x", BF16), value("t", STRING)], [value("y", BF16), value("u", STRING)]))
+    session = load(model(nodes, [value("x", BF16), value("t", STRING)], [value("y", BF16), value("u", STRING)]))
+    numbers, text = session.run({"x": ONE_ROW.astype(bfloat16), "t": np.array([["a", b"\xff"]], object)})
+    assert numbers.tolist() == [[1, 2]]
+    assert text.tolist() == [["a", b"\xff"]]
 
 
 @pytest.mark.parametrize("item", [b"a", "a", "é".encode(), b"", b"a\0b", b"a\0"])
@@ -91,10 +93,36 @@ def test_bytes_that_are_not_utf8_reach_a_model_that_does_not_answer_with_them(lo
     assert session.run({"x": np.array([[b"\xff", b"abc"]], dtype=object)})[0].tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("item", [b"\xff", b"\xff\0", "\udcff"])
-def test_text_that_cannot_pass_is_the_callers_mistake(load: Load, item: bytes | str) -> None:
+def test_text_that_is_not_unicode_is_the_callers_mistake(load: Load) -> None:
     with pytest.raises(InvalidArgument):
-        load(identity(STRING)).run({"x": np.array([[item, b"z"]], dtype=object)})
+        load(identity(STRING)).run({"x": np.array([["\udcff", b"z"]], dtype=object)})
+
+
+@pytest.mark.parametrize("item", [b"\xff", b"\xff\0", b"\0\xff\0", b"\xfe" * 15, b"\xfe" * 16, b"\xfe" * 5000])
+def test_bytes_that_are_not_utf8_come_back_whole(load: Load, item: bytes) -> None:
+    session = load(identity(STRING))
+    assert session.run({"x": np.array([[item, b"z"]], dtype=object)})[0].tolist() == [[item, "z"]]
+    assert session.run({"x": np.array([["a", b"z"]], dtype=object)})[0].tolist() == [["a", "z"]]
+
+
+def test_a_model_that_answers_bytes_of_its_own_is_run_once_a_request(load: Load) -> None:
+    constant = helper.make_tensor("c", STRING, [2], [b"\xff", "é".encode()])
+    session = load(
+        model([helper.make_node("Identity", ["c"], ["y"])], [], [value("y", STRING, [2])], initializer=[constant])
+    )
+    assert session.run({})[0].tolist() == [b"\xff", "é"]
+    session._run = None
+    assert session.run({})[0].tolist() == [b"\xff", "é"]
+
+
+def test_where_strings_cannot_be_read_bytes_are_refused_and_text_is_not(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.runtime.session._octets_can_be_read", lambda: False)
+    session = load(identity(STRING))
+    with pytest.raises(InvalidArgument, match="not UTF-8"):
+        session.run({"x": np.array([[b"\xff", b"z"]], object)})
+    assert session.run({"x": np.array([["a", "z"]], object)})[0].tolist() == [["a", "z"]]
 
 
 def test_a_scalar_and_an_unknown_rank_are_told_apart(load: Load) -> None:
