@@ -20,7 +20,7 @@ help:
 	@echo '  make check      what must be green before a push: format, lint, types, imports, unit and docs tests'
 	@echo
 	@echo '  make test-slow  the slow tests: image steps, Kubernetes manifests, promtool'
-	@echo '  make test-peers the clients of KServe and MLServer, and curl; first installs them in environments of their own'
+	@echo '  make test-peers clients and servers of others, each in an environment of its own, which it makes first'
 	@echo '  make format     let ruff rewrite the sources'
 	@echo '  make bench      the short load tests; prints the numbers of this machine'
 	@echo '  make bench-peers  the long ones, beside MLServer and KServe in environments of their own (20 minutes)'

@@ -1,4 +1,4 @@
-"""Other servers, each in an environment of its own, with the versions and hashes of its lock.
+"""Other servers, and clients of theirs, each in an environment of its own, with the versions and hashes of its lock.
 
 `python -m loadtests.peers` installs them under `.cache/peers/`, which takes minutes and some hundred megabytes, and
 says what could not be installed.
@@ -14,7 +14,8 @@ from loadtests.processes import ROOT
 
 HERE = Path(__file__).resolve().parent
 CACHE = ROOT / ".cache" / "peers"
-NAMES = ("mlserver", "kserve")
+SERVERS = ("mlserver", "kserve")
+NAMES = (*SERVERS, "tritonclient")
 INSTALL_SECONDS = 900.0
 LAST_LETTERS = 400
 
@@ -24,11 +25,11 @@ class NotInstalled(Exception):
 
 
 def command(name: str, file: Path, model: str) -> list[str] | None:
-    """How to start the peer on one model; it prints its address as JSON when it is ready. None: not a peer's name.
+    """How to start the peer on one model; it prints its address as JSON when it is ready. None: not a server's name.
 
     Raises NotInstalled.
     """
-    if name not in NAMES:
+    if name not in SERVERS:
         return None
     if not is_installed(name):
         raise NotInstalled(f"{name} is not installed; `python -m loadtests.peers` tries it")

@@ -1,4 +1,4 @@
-"""`python -m loadtests.peers`: install the other servers. The exit code is 1 when one could not be installed."""
+"""`python -m loadtests.peers`: install the other servers and clients. The exit code is 1 when one could not be installed."""
 
 import sys
 

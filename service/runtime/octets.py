@@ -30,6 +30,11 @@ def text(array: Array) -> Array:
     return _filled([item.decode() if isinstance(item, bytes) else item for item in array.ravel().tolist()], array.shape)
 
 
+def as_read(array: Array) -> Array:
+    """With `str` in place of the `bytes` that are UTF-8, as a session answers."""
+    return _filled([_decoded(item) for item in of(array)], array.shape)
+
+
 def of(array: Array) -> list[bytes]:
     """Its elements, in their order."""
     return [item if isinstance(item, bytes) else item.encode() for item in array.ravel().tolist()]

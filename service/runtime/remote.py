@@ -24,7 +24,7 @@ from router.upstreams import Answer, Upstreams, digest_of, error_text
 from service.protocol.codec import Encoded
 from service.protocol.remote_codec import read_answer, write_request
 from service.protocol.tensors import DATATYPES, Array, Signature, TensorSpec
-from service.runtime import repository
+from service.runtime import octets, repository
 from service.runtime.executor import Executor, Limits, Names
 from service.runtime.gates import DEFAULT_PRIORITY
 from service.runtime.jobs import seconds_until
@@ -90,7 +90,9 @@ class RemoteSession:
         missing = [name for name in wanted if name not in arrays]
         if missing:
             raise Internal(f"{self.target} answered without output {missing[0]!r}")
-        return [arrays[name] for name in wanted]
+        return [
+            octets.as_read(found) if found.dtype.kind == "O" else found for found in map(arrays.__getitem__, wanted)
+        ]
 
     async def pass_on(self, body: bytes, headers: Mapping[bytes, bytes]) -> Encoded:
         """The answer to a whole request as it came; neither is looked into. Raises as `call`."""

@@ -20,7 +20,7 @@ from service.protocol.messages import InferResponse, OutputTensor
 from service.runtime.executor import Limits
 from service.runtime.health import Health
 from service.runtime.pool import NoMarks, Pool
-from service.runtime.remote import RemoteExecutor, RemoteLoader, failure
+from service.runtime.remote import RemoteExecutor, RemoteLoader, RemoteSession, failure
 
 OTHER = parse_target("other#m/1")
 SAID: Signature = {
@@ -103,6 +103,15 @@ async def test_a_call_gives_what_a_run_would_and_hands_the_time_on(fake: Fake, e
     [(body, headers)] = fake.asked
     request = decode(body, int(headers["inference-header-content-length"]))
     assert 0 < int(request.parameters["timeout"]) <= 5_000_000
+
+
+async def test_text_is_read_as_a_session_here_answers_it(fake: Fake, tmp_path: Path) -> None:
+    fake.said = {**SAID, "outputs": [{"name": "y", "datatype": "BYTES", "shape": [-1]}]}
+    fake.answer = Answer(200, {}, b'{"outputs":[{"name":"y","datatype":"BYTES","shape":[2],"data":["\xc3\xa9","b"]}]}')
+    parts = await loader(fake, tmp_path).load("m", OTHER, Wanted(digest_of(OTHER, fake.said), "s"))
+    assert isinstance(parts.session, RemoteSession)
+    (found,) = await parts.session.call({"x": ROW}, None, soon())
+    assert found.tolist() == ["é", "b"]
 
 
 async def test_a_whole_body_goes_there_as_it_is_with_few_of_its_headers(fake: Fake, executor: RemoteExecutor) -> None:
