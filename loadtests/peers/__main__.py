@@ -1,4 +1,4 @@
-"""`python -m loadtests.peers`: install the other servers and clients. The exit code is 1 when one could not be installed."""
+"""`python -m loadtests.peers`: install other servers and clients. Exit code 1: one of them could not be had."""
 
 import sys
 

@@ -1,9 +1,9 @@
 """BYTES that are not UTF-8, past ONNX Runtime's Python API, which carries text alone while its tensors carry any bytes.
 
-In they go as the constant of a model that takes nothing (`holding`), which costs a tenth of a millisecond. Out they are
-read where the tensor holds them (`read`): an array of C++ strings, whose place the API tells. How such a string is laid
-out depends on the C++ library of ONNX Runtime, so `is_readable` looks at known ones first, and follows no pointer before
-it has seen that it is one.
+In they go as the constant of a model that takes nothing (`holding`), which costs a tenth of a millisecond. Out they
+are read where the tensor holds them (`read`): an array of C++ strings, whose place the API tells. How such a string is
+laid out depends on the C++ library of ONNX Runtime, so `is_readable` looks at known ones first, and follows no pointer
+before it has seen that it is one.
 """
 
 import ctypes

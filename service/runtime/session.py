@@ -69,8 +69,9 @@ class Session:
     """A loaded model. Raises FailedPrecondition with a reason fit to be shown when the file cannot be served.
 
     `run` may be called from several threads at once. BYTES go in as an object array of `bytes` or `str` and come out as
-    one of `str`, and `bytes` where they are not UTF-8. `inputs` and `outputs` of `signature` are in the model's order. `metadata`: what its file says of it.
-    `note`: which of the providers that were asked for do not compute it, "" when all do.
+    one of `str`, with `bytes` for what is not UTF-8. `inputs` and `outputs` of `signature` are in the model's order.
+    `metadata`: what its file says of it. `note`: which of the providers that were asked for do not compute it, "" when
+    all do.
     """
 
     def __init__(self, path: str, options: SessionOptions) -> None:
