@@ -35,7 +35,8 @@ Signature = dict[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One of the settings. `timeout_seconds`: of one request, also where its caller would wait longer."""
+    """One of the settings. `timeout_seconds`: of one request, also where its caller would wait longer. `signatures`: of
+    models whose metadata there may name no tensors."""
 
     name: str
     url: str
@@ -43,6 +44,7 @@ class Upstream:
     timeout_seconds: float = 30.0
     max_connections: int = 32
     ca_file: str = ""
+    signatures: Mapping[str, Signature] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +77,12 @@ class Upstreams:
         return found
 
     async def signature(self, target: Target) -> Signature:
-        """What the upstream says of the model's tensors, as the inventory does. Raises SerinError."""
+        """What the upstream says of the model's tensors, as the inventory does, or the settings where it says nothing.
+        Raises SerinError."""
         answer = await self.get(target, target.path)
         if answer.status != 200:
             raise Unavailable(f"{target} answers {answer.status} when asked for its metadata{_reason(answer.body)}")
-        return _signature(target, answer.body)
+        return _signature(target, answer.body, self.named(target).signatures.get(target.model))
 
     async def takes_binary(self, target: Target) -> bool:
         """Whether the upstream knows the binary tensor data extension. One that cannot say is spoken to in JSON."""
@@ -202,13 +205,18 @@ class _Metadata(msgspec.Struct):
     outputs: list[_Tensor] | None = None
 
 
-def _signature(target: Target, body: bytes) -> Signature:
+def _signature(target: Target, body: bytes, declared: Signature | None) -> Signature:
     try:
         said = msgspec.json.decode(body, type=_Metadata)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FailedPrecondition(f"{target} gives metadata that is not V2's: {shown(str(error))}") from error
-    if not said.inputs or not said.outputs or max(len(said.inputs), len(said.outputs)) > MAX_TENSORS:
-        raise FailedPrecondition(f"{target} does not say what its inputs and outputs are; Serin needs that")
+    if declared is not None and not said.inputs and not said.outputs:
+        return declared
+    if not said.inputs or not said.outputs:
+        place = f"[upstreams.{target.upstream}.models.{target.model}]"
+        raise FailedPrecondition(f"{target} does not say what its inputs and outputs are; say it in {place}")
+    if max(len(said.inputs), len(said.outputs)) > MAX_TENSORS:
+        raise FailedPrecondition(f"{target} has more than {MAX_TENSORS} inputs or outputs")
     return {
         part: [{"name": one.name, "datatype": one.datatype, "shape": one.shape} for one in tensors]
         for part, tensors in (("inputs", said.inputs), ("outputs", said.outputs))

@@ -19,4 +19,6 @@ def _upstream(settings: Settings, name: str) -> Upstream:
     if not token.isascii() or not token.decode("ascii", "replace").isprintable():
         raise SettingsError(f"upstreams.{name}: its token is not printable ASCII")
     ca_file = str(said.ca_file) if said.ca_file else ""
-    return Upstream(name, said.url, token.decode("ascii"), said.timeout_seconds, said.max_connections, ca_file)
+    declared = {model: tensors.model_dump(mode="json") for model, tensors in said.models.items()}
+    limits = said.timeout_seconds, said.max_connections
+    return Upstream(name, said.url, token.decode("ascii"), *limits, ca_file, declared)

@@ -88,6 +88,21 @@ class HookSettings(_Named):
     ca_file: Path | None = Field(None, description="Certificates to trust in place of the public ones.")
 
 
+class TensorSettings(_Named):
+    """An input or output, as V2's metadata has it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    datatype: Annotated[str, Field(pattern="^(BOOL|U?INT(8|16|32|64)|FP(16|32|64)|BF16|BYTES)$")]
+    shape: tuple[Annotated[int, Field(ge=-1)], ...]
+
+
+class TensorsSettings(_Named):
+    """What a model takes and gives."""
+
+    inputs: tuple[TensorSettings, ...] = Field(min_length=1, max_length=64)
+    outputs: tuple[TensorSettings, ...] = Field(min_length=1, max_length=64)
+
+
 class UpstreamSettings(_Named):
     """A server of the V2 protocol whose models may be variants here, as `NAME#model` or `NAME#model/version`."""
 
@@ -104,6 +119,12 @@ class UpstreamSettings(_Named):
         None, description="File with a bearer token; else the variable `SERIN_UPSTREAM_<NAME>_TOKEN` if it is set."
     )
     ca_file: Path | None = Field(None, description="Certificates to trust in place of the public ones.")
+    models: dict[Name, TensorsSettings] = Field(
+        {},
+        max_length=MAX_NAMED,
+        description="`[upstreams.NAME.models.MODEL]` with `inputs` and `outputs`, lists of `{name, datatype, shape}`:"
+        " of models whose metadata there names none.",
+    )
 
 
 TABLES: dict[str, type[_Named]] = {"sources": SourceSettings, "hooks": HookSettings, "upstreams": UpstreamSettings}
@@ -135,4 +156,4 @@ def _default(value: object, is_required: bool) -> str:
         return "required"
     if isinstance(value, tuple):
         return "`[" + ", ".join(f'"{item}"' for item in value) + "]`"
-    return "*none*" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return "*none*" if value is None or value == {} else f"`{str(value).lower() if isinstance(value, bool) else value}`"

@@ -81,6 +81,17 @@ async def test_over_tls_an_upstream_is_who_its_ca_says_or_is_not_asked(tmp_path:
         assert bool(there.asked) is answered  # nothing is told to a stranger, least of all the token
 
 
+async def test_what_the_settings_say_holds_where_the_upstream_says_nothing() -> None:
+    nothing = b'{"name": "digits", "platform": "", "inputs": [], "outputs": []}'
+    declared = {"inputs": [TENSOR], "outputs": [{**TENSOR, "name": "z"}]}
+    async with upstream(lambda asked: Said(200, nothing), signatures={"digits": declared}) as (upstreams, _):
+        assert await upstreams.signature(OTHER) == declared
+        with pytest.raises(FailedPrecondition, match=r"say it in \[upstreams.other.models.another\]"):
+            await upstreams.signature(parse_target("other#another"))
+    async with upstream(lambda asked: Said(200, METADATA), signatures={"digits": declared}) as (upstreams, _):
+        assert (await upstreams.signature(OTHER))["outputs"][0]["name"] == "y"
+
+
 async def test_a_redirect_is_an_answer_and_no_way_to_go() -> None:
     async with upstream(lambda asked: Said(307, headers={"location": "http://169.254.169.254/"})) as (upstreams, there):
         answer = await upstreams.post(OTHER, b"{}", JSON, 1000)

@@ -13,6 +13,11 @@ from service.settings import Settings, SettingsError, hook_secret, load, secret
 
 HOOK = '[hooks.ops]\nurl = "https://ops.example/in"\n'
 OTHER = '[upstreams.other]\nurl = "http://triton:8000"\n'
+DIGITS = """
+[upstreams.other.models.digits]
+inputs = [{ name = "x", datatype = "FP32", shape = [-1, 64] }]
+outputs = [{ name = "y", datatype = "INT64", shape = [-1] }]
+"""
 SOURCE = '[sources.prom]\nkind = "prometheus"\nurl = "http://prom:9090"\n'
 
 
@@ -52,6 +57,12 @@ def test_the_environment_holds_no_tables(monkeypatch: pytest.MonkeyPatch) -> Non
         (OTHER.replace("8000", "8000/v2?x=1"), "serin.toml: upstreams.other.url: must end before any query"),
         (OTHER.replace("http:", "file:"), "serin.toml: upstreams.other.url: must be an http:// or https:// URL"),
         (OTHER + "max_connections = 0\n", "serin.toml: upstreams.other.max_connections: should be greater than or"),
+        (
+            OTHER + DIGITS.replace("FP32", "F32"),
+            "serin.toml: upstreams.other.models.digits.inputs.0.datatype: String should match",
+        ),
+        (OTHER + DIGITS.replace("-1", "-2"), "serin.toml: upstreams.other.models.digits.inputs.0.shape.0: should be"),
+        (OTHER + DIGITS.replace("outputs", "output"), "serin.toml: upstreams.other.models.digits.outputs: Field requ"),
         (HOOK + "secret = 'x'\n", "serin.toml: unknown setting 'hooks.ops.secret'; did you mean 'secret_file'?"),
         (
             '[sources.prom]\nurl = "http://p"\n',
@@ -125,6 +136,18 @@ async def test_an_upstream_is_ready_to_be_asked_with_its_token_that_nothing_show
     assert "abc123" not in repr(upstream)
     with pytest.raises(FailedPrecondition, match=r"there is no \[upstreams.evil\]"):
         upstreams.named(parse_target("evil#digits"))
+
+
+async def test_what_a_model_elsewhere_takes_may_be_said_here() -> None:
+    upstreams = upstreams_of(given(OTHER + DIGITS))
+    said = upstreams.named(parse_target("other#digits")).signatures
+    await upstreams.close()
+    assert said == {
+        "digits": {
+            "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 64]}],
+            "outputs": [{"name": "y", "datatype": "INT64", "shape": [-1]}],
+        }
+    }
 
 
 def test_a_token_of_an_upstream_that_no_header_can_hold_is_refused() -> None:
