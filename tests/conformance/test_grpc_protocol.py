@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 
 from tests.conformance import grpcclient
-from tests.conformance.test_tritonclient import values
+from tests.conformance.doors import values
 from tests.e2e.conftest import Running, eventually
 
 SERVICE = "inference.GRPCInferenceService"

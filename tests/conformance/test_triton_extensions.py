@@ -9,11 +9,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import tritonclient.grpc as triton_grpc
-import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
 from tests.conformance import zoo
+from tests.conformance.doors import DOORS, NAMES, Http, opened
 from tests.e2e.conftest import ROOT, Running, eventually, gateway
 from tests.unit.service.runtime.tiny import place, times
 
@@ -30,84 +29,16 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield found
 
 
-class Http:
-    """tritonclient.http, with answers as documents."""
-
-    module = triton_http
-
-    def __init__(self, running: Running) -> None:
-        self.running = running
-        self.client: Any = triton_http.InferenceServerClient(running.http.removeprefix("http://"), concurrency=4)
-
-    def code(self, error: InferenceServerException) -> str:
-        return str(error.status())
-
-    def statistics(self, *asked: str) -> list[dict[str, Any]]:
-        return list(self.client.get_inference_statistics(*asked)["model_stats"])
-
-    def config(self, *asked: str) -> dict[str, Any]:
-        return dict(self.client.get_model_config(*asked))
-
-    def index(self) -> list[dict[str, Any]]:
-        return list(self.client.get_model_repository_index())
-
-
-class Grpc(Http):
-    """tritonclient.grpc; its JSON writes 64-bit numbers as text."""
-
-    module = triton_grpc
-
-    def __init__(self, running: Running) -> None:
-        self.running = running
-        self.client = triton_grpc.InferenceServerClient(running.seen["grpc"])
-
-    def code(self, error: InferenceServerException) -> str:
-        names = {"NOT_FOUND": "404", "UNIMPLEMENTED": "501", "FAILED_PRECONDITION": "409", "UNAVAILABLE": "503"}
-        found = error.status().removeprefix("StatusCode.")
-        return names.get(found, found)
-
-    def statistics(self, *asked: str) -> list[dict[str, Any]]:
-        found = self.client.get_inference_statistics(*asked, as_json=True).get("model_stats", [])
-        return [plain(entry) for entry in found]
-
-    def config(self, *asked: str) -> dict[str, Any]:
-        return dict(plain(self.client.get_model_config(*asked, as_json=True)["config"]))
-
-    def index(self) -> list[dict[str, Any]]:
-        return list(self.client.get_model_repository_index(as_json=True).get("models", []))
-
-
-def plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: plain(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [plain(inner) for inner in value]
-    return int(value) if isinstance(value, str) and value.isdigit() and len(value) > 0 else value
-
-
-@pytest.fixture(params=[Http, Grpc], ids=["http", "grpc"])
-def door(request: pytest.FixtureRequest, running: Running) -> Iterator[Any]:
-    found = request.param(running)
-    yield found
-    found.client.close()
-
-
-def given(door: Any, array: np.ndarray, datatype: str = "FP32", name: str = "x") -> Any:
-    tensor = door.module.InferInput(name, list(array.shape), datatype)
-    tensor.set_data_from_numpy(array)
-    return tensor
-
-
-def refused(door: Any, call: Any) -> tuple[str, str]:
-    with pytest.raises(InferenceServerException) as error:
-        call()
-    return door.code(error.value), error.value.message()
+@pytest.fixture(params=DOORS, ids=NAMES)
+def door(request: pytest.FixtureRequest, running: Running) -> Iterator[Http]:
+    with opened(request.param, running) as found:
+        yield found
 
 
 # ---- configuration ----
 
 
-def test_the_configuration_tells_the_dimensions_of_a_row(door: Any) -> None:
+def test_the_configuration_tells_the_dimensions_of_a_row(door: Http) -> None:
     found = door.config("digits", "2")
     assert (found["name"], found["platform"], found["backend"]) == ("digits", "onnxruntime_onnx", "onnxruntime")
     assert found["max_batch_size"] > 0
@@ -116,20 +47,20 @@ def test_the_configuration_tells_the_dimensions_of_a_row(door: Any) -> None:
 
 
 @pytest.mark.parametrize("model", ["scalar", "fixed", "anyrank", "nothing_in"])
-def test_a_model_without_a_batch_dimension_says_so(door: Any, model: str) -> None:
+def test_a_model_without_a_batch_dimension_says_so(door: Http, model: str) -> None:
     assert door.config(model).get("max_batch_size", 0) == 0
 
 
 @pytest.mark.parametrize("asked", [("nobody",), ("digits", "9")])
-def test_what_is_not_there_has_no_configuration_and_no_statistics(door: Any, asked: tuple[str, ...]) -> None:
+def test_what_is_not_there_has_no_configuration_and_no_statistics(door: Http, asked: tuple[str, ...]) -> None:
     for ask in (door.config, door.statistics):
-        assert refused(door, lambda ask=ask: ask(*asked))[0] == "404"
+        assert door.refused(lambda ask=ask: ask(*asked))[0] == "404"
 
 
 # ---- statistics ----
 
 
-def test_statistics_count_rows_and_runs_of_all_workers(door: Any) -> None:
+def test_statistics_count_rows_and_runs_of_all_workers(door: Http) -> None:
     def one() -> dict[str, Any]:
         (found,) = door.statistics("versions", "3")
         return found
@@ -143,9 +74,9 @@ def test_statistics_count_rows_and_runs_of_all_workers(door: Any) -> None:
     clients = [type(door)(door.running) for _ in range(6)]  # connections, so that both workers get some
     for rows in (1, 4, 4):
         for other in clients:
-            other.client.infer("versions", [given(other, np.ones((rows, 2), np.float32))], model_version="3")
+            other.client.infer("versions", [other.given(np.ones((rows, 2), np.float32))], model_version="3")
     with pytest.raises(InferenceServerException):
-        door.client.infer("versions", [given(door, np.ones((1, 2), np.float32), name="z")], model_version="3")
+        door.client.infer("versions", [door.given(np.ones((1, 2), np.float32), name="z")], model_version="3")
     after = one()
     gained = {
         path: number(after, *path) - number(before, *path)
@@ -165,13 +96,13 @@ def test_statistics_count_rows_and_runs_of_all_workers(door: Any) -> None:
     assert abs(number(after, "last_inference") / 1000 - time.time()) < 60
 
 
-def test_statistics_of_all_models_are_there_in_one_answer(door: Any) -> None:
+def test_statistics_of_all_models_are_there_in_one_answer(door: Http) -> None:
     found = {(entry["name"], str(entry["version"])) for entry in door.statistics()}
     assert {("digits", "1"), ("digits", "3"), ("row", "1")} <= found
     assert ("broken", "1") not in found
 
 
-def test_a_version_that_was_never_asked_has_zeros(door: Any) -> None:
+def test_a_version_that_was_never_asked_has_zeros(door: Http) -> None:
     (found,) = door.statistics("same_UINT16", "1")
     assert found.get("inference_count", 0) == 0
     assert found.get("last_inference", 0) == 0
@@ -180,13 +111,13 @@ def test_a_version_that_was_never_asked_has_zeros(door: Any) -> None:
 # ---- the repository ----
 
 
-def states(door: Any) -> dict[tuple[str, str], tuple[str, str]]:
+def states(door: Http) -> dict[tuple[str, str], tuple[str, str]]:
     return {
         (row["name"], row.get("version", "")): (row.get("state", ""), row.get("reason", "")) for row in door.index()
     }
 
 
-def test_the_index_tells_what_is_ready_and_why_the_rest_is_not(door: Any) -> None:
+def test_the_index_tells_what_is_ready_and_why_the_rest_is_not(door: Http) -> None:
     found = states(door)
     assert found["digits", "1"] == ("READY", "")
     assert found["versions", "4"][0] == "UNAVAILABLE"
@@ -200,44 +131,44 @@ def test_the_index_may_be_of_what_is_ready_alone(running: Running) -> None:
     assert {row["state"] for row in rows} == {"READY"}
 
 
-def test_a_model_is_unloaded_and_loaded_again_while_the_server_stays_ready(door: Any, running: Running) -> None:
+def test_a_model_is_unloaded_and_loaded_again_while_the_server_stays_ready(door: Http, running: Running) -> None:
     door.client.unload_model("row")
     assert states(door)["row", "1"] == ("UNAVAILABLE", "unloaded")
     assert door.client.is_model_ready("row") is False
-    assert refused(door, lambda: door.client.infer("row", [given(door, np.ones((1, 2), np.float32))]))[0] in (
+    assert door.refused(lambda: door.client.infer("row", [door.given(np.ones((1, 2), np.float32))]))[0] in (
         "404",
         "503",
     )
     assert door.client.is_server_ready()
     door.client.load_model("row")
     assert states(door)["row", "1"] == ("READY", "")
-    assert door.client.infer("row", [given(door, np.ones((1, 2), np.float32))]).as_numpy("y").tolist() == [[1, 1]]
+    assert door.client.infer("row", [door.given(np.ones((1, 2), np.float32))]).as_numpy("y").tolist() == [[1, 1]]
     events = httpx.get(f"{running.admin}/api/v1/events", params={"model": "row"}, timeout=30).json()["events"]
     assert [event["actor"] for event in events].count("public port") >= 2, "it is in the history"
 
 
-def test_a_model_that_was_put_there_just_now_can_be_loaded(door: Any, running: Running) -> None:
+def test_a_model_that_was_put_there_just_now_can_be_loaded(door: Http, running: Running) -> None:
     name = f"new_{type(door).__name__}"
     place(running.models, name, 1, times(4))
     door.client.load_model(name)
     assert door.client.is_model_ready(name)
-    answer = eventually(lambda: door.client.infer(name, [given(door, np.ones((1, 2), np.float32))]))
+    answer = eventually(lambda: door.client.infer(name, [door.given(np.ones((1, 2), np.float32))]))
     assert answer.as_numpy("y").tolist() == [[4, 4]]
 
 
-def test_a_load_that_fails_is_an_error_and_leaves_the_server_ready(door: Any) -> None:
-    code, text = refused(door, lambda: door.client.load_model("broken"))
+def test_a_load_that_fails_is_an_error_and_leaves_the_server_ready(door: Http) -> None:
+    code, text = door.refused(lambda: door.client.load_model("broken"))
     assert code == "409"
     assert "broken" in text
     assert door.client.is_server_ready()
-    assert refused(door, lambda: door.client.load_model("nobody"))[0] == "404"
-    assert refused(door, lambda: door.client.unload_model("nobody"))[0] == "404"
+    assert door.refused(lambda: door.client.load_model("nobody"))[0] == "404"
+    assert door.refused(lambda: door.client.unload_model("nobody"))[0] == "404"
 
 
-def test_files_and_configurations_are_not_taken_from_callers(door: Any) -> None:
-    assert refused(door, lambda: door.client.load_model("row", config="{}"))[0] == "501"
+def test_files_and_configurations_are_not_taken_from_callers(door: Http) -> None:
+    assert door.refused(lambda: door.client.load_model("row", config="{}"))[0] == "501"
     files = {"file:1/model.onnx": b"mine"}
-    assert refused(door, lambda: door.client.load_model("row", config="{}", files=files))[0] == "501"
+    assert door.refused(lambda: door.client.load_model("row", config="{}", files=files))[0] == "501"
 
 
 def test_one_version_can_be_loaded_and_unloaded_over_http(running: Running) -> None:
@@ -273,8 +204,8 @@ def test_a_model_called_stats_is_refused_and_said_so(running: Running) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_classes_come_with_their_labels_the_largest_first(door: Any, rows: int) -> None:
-    pixels = given(door, np.random.default_rng(7).random((rows, 64)).astype(np.float32) * 16, name="pixels")
+def test_classes_come_with_their_labels_the_largest_first(door: Http, rows: int) -> None:
+    pixels = door.given(np.random.default_rng(7).random((rows, 64)).astype(np.float32) * 16, name="pixels")
     plain_answer = door.client.infer("digits", [pixels]).as_numpy("probabilities")
     wanted = [
         door.module.InferRequestedOutput("probabilities", class_count=3),
@@ -290,11 +221,11 @@ def test_classes_come_with_their_labels_the_largest_first(door: Any, rows: int) 
     assert answer.as_numpy("label").shape == (rows,)
 
 
-def test_text_has_no_classes(door: Any) -> None:
-    text = given(door, np.array([[b"a"]], object), "BYTES")
+def test_text_has_no_classes(door: Http) -> None:
+    text = door.given(np.array([[b"a"]], object), "BYTES")
     wanted = [door.module.InferRequestedOutput("y", class_count=1)]
-    code, message = refused(door, lambda: door.client.infer("same_BYTES", [text], outputs=wanted))
-    assert code in ("400", "INVALID_ARGUMENT")
+    code, message = door.refused(lambda: door.client.infer("same_BYTES", [text], outputs=wanted))
+    assert code == "400"
     assert "classes" in message
 
 
@@ -310,16 +241,16 @@ def test_a_priority_that_is_no_whole_number_is_refused(running: Running, priorit
     assert "1 is the highest" in answer.json()["error"]
 
 
-def test_every_priority_that_triton_knows_is_taken(door: Any) -> None:
+def test_every_priority_that_triton_knows_is_taken(door: Http) -> None:
     for priority in (0, 1, 10, 2**32):
-        answer = door.client.infer("row", [given(door, np.ones((1, 2), np.float32))], priority=priority)
+        answer = door.client.infer("row", [door.given(np.ones((1, 2), np.float32))], priority=priority)
         assert answer.as_numpy("y").tolist() == [[1, 1]]
 
 
 # ---- settings ----
 
 
-def test_trace_and_log_settings_can_be_read_and_not_changed(door: Any) -> None:
+def test_trace_and_log_settings_can_be_read_and_not_changed(door: Http) -> None:
     assert "trace_level" in str(door.client.get_trace_settings())
     assert "log_verbose_level" in str(door.client.get_log_settings())
     assert "OFF" in str(door.client.get_trace_settings(model_name="row"))
@@ -328,7 +259,7 @@ def test_trace_and_log_settings_can_be_read_and_not_changed(door: Any) -> None:
         lambda: door.client.update_log_settings({"log_verbose_level": 3}),
     )
     for change in changes:
-        code, text = refused(door, change)
+        code, text = door.refused(change)
         assert (code, "read only" in text) == ("501", True)
     door.client.update_trace_settings(settings={"trace_level": None})
 
