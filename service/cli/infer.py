@@ -56,9 +56,12 @@ def infer(
     path = f"/v2/models/{quote(name, safe='')}" + (f"/versions/{quote(version, safe='')}" if version else "")
     headers = {"Serin-Routing-Key": key} if key else {}
     with options.public_client(url, flags, SECONDS) as http:
-        inputs = _ask(http, "GET", path).json()["inputs"]
+        inputs = _ask(http, "GET", path).json().get("inputs") or []
         body, blob = _request(kind, file.read(), inputs)
+        if blob and not _takes_binary(http):
+            body, blob = tensors.as_numbers(body, blob), b""
         text = json.dumps(body).encode()
+        headers["Content-Type"] = "application/octet-stream" if blob else "application/json"
         if blob:
             headers[HEADER] = str(len(text))
         told = _ask(http, "POST", f"{path}/infer", content=text + blob, headers=headers)
@@ -72,6 +75,10 @@ def _request(kind: str, content: bytes, inputs: Sequence[Document]) -> tuple[Doc
     if kind == "npy":
         return tensors.of_npy(content, inputs)
     return (tensors.of_json if kind == "json" else tensors.of_csv)(content, inputs), b""
+
+
+def _takes_binary(http: httpx.Client) -> bool:
+    return "binary_tensor_data" in (_ask(http, "GET", "/v2").json().get("extensions") or [])
 
 
 def _ask(http: httpx.Client, method: str, path: str, **how: Any) -> httpx.Response:
@@ -94,8 +101,8 @@ def _refusal(answer: httpx.Response) -> SerinError:
         body = answer.json()
     except ValueError:
         body = None
-    if isinstance(body, dict) and "error" in body and "code" not in body:
-        return FailedPrecondition(f"{body['error']} (status {answer.status_code})")
+    if isinstance(body, dict) and "code" not in body and (said := body.get("error") or body.get("detail")):
+        return FailedPrecondition(f"{said} (status {answer.status_code})")
     return error_in(answer)
 
 

@@ -1,16 +1,21 @@
 """Other servers as variants: MLServer and KServe, each in an environment of its own, behind a gateway that has the same
 model."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from loadtests import peers
 from loadtests.made import rows_of, save
 from loadtests.processes import announced
 from router.client import AdminClient
-from tests.e2e.conftest import Running, eventually, gateway
+from tests.e2e.conftest import Running, clean_environment, eventually, gateway
 from tests.e2e.test_shadow_fallback import metric
 from tests.e2e.traffic import failed, post, run
 
@@ -44,6 +49,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with announced(command, directory / "peer.log") as there:
         (directory / "serin.toml").write_text(f'[upstreams.peer]\nurl = "{there.http}"\n{TENSORS}')
         with gateway(directory) as here:
+            here.seen["peer"] = there.http
             yield here
 
 
@@ -86,3 +92,29 @@ def test_a_shadow_there_is_compared_output_by_output(running: Running, request: 
     other = "different" if request.node.callspec.params["running"] == "mlserver" else "same"
     assert outputs_of(running, "label", other) == outputs_of(running, "probabilities", "same")
     running.serin("rollout", "abort", "tiny")
+
+
+@pytest.mark.slow
+def test_serin_infer_asks_it_with_every_kind_of_file(
+    running: Running, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    rows = ROWS[:2].astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    np.savetxt(tmp_path / "rows.csv", rows, delimiter=",")
+    (tmp_path / "rows.json").write_text(json.dumps(rows.tolist()))
+    whole = {"inputs": [{"name": "x", "datatype": "FP32", "shape": list(rows.shape), "data": rows.ravel().tolist()}]}
+    (tmp_path / "whole.json").write_text(json.dumps(whole))
+    tells = request.node.callspec.params["running"] == "mlserver"  # what the model takes
+
+    told = []
+    for kind, name in (("json", "whole.json"), ("json", "rows.json"), ("csv", "rows.csv"), ("npy", "rows.npy")):
+        command = [sys.executable, "-m", "service.cli", "infer", "tiny", f"--{kind}", str(tmp_path / name)]
+        command += ["--url", running.seen["peer"], "--output", "json"]
+        done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False)
+        if tells or name == "whole.json":
+            assert done.returncode == 0, done.stderr
+            told += [one["data"] for one in json.loads(done.stdout)["outputs"] if one["name"] == "probabilities"]
+        else:
+            assert "give a whole V2 request" in done.stderr
+    assert all(scores == pytest.approx(told[0], rel=1e-5) for scores in told)
+    assert len(told) == (4 if tells else 1)

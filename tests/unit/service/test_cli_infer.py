@@ -20,11 +20,14 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.asked: list[httpx.Request] = []
+        self.extensions = ["binary_tensor_data"]
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
         if "nothing" in request.url.path:
             return httpx.Response(404, json={"error": "there is no model 'nothing'"})
+        if request.url.path == "/v2":
+            return httpx.Response(200, json={"name": "fake", "version": "1", "extensions": self.extensions})
         if request.method == "GET":
             return httpx.Response(200, json={"name": "m", "inputs": ONE, "outputs": []})
         outputs = [
@@ -144,11 +147,29 @@ def test_binary_data_follows_the_json_and_the_answer_may_be_printed_whole(server
     np.save(tmp_path / "a.npy", np.ones((2, 2), "f4"))
     words = ["infer", "m", "--npy", str(tmp_path / "a.npy"), "--url", "http://there", "--output", "json"]
     assert run(words) == 0
-    sent = server.asked[1]
+    sent = server.asked[-1]
     length = int(sent.headers["inference-header-content-length"])
     assert json.loads(sent.content[:length])["inputs"][0]["shape"] == [2, 2]
     assert sent.content[length:] == np.ones((2, 2), "f4").tobytes()
     assert json.loads(capsys.readouterr().out)["model_version"] == "2"
+
+
+def test_an_array_goes_as_numbers_where_the_server_knows_no_binary(server, tmp_path):
+    server.extensions = []
+    np.save(tmp_path / "a.npy", np.array([[1, np.nan]], "<f4"))
+    assert run(["infer", "m", "--npy", str(tmp_path / "a.npy"), "--url", "http://there"]) == 0
+    sent = server.asked[-1]
+    assert sent.headers["content-type"] == "application/json"
+    assert tensor(json.loads(sent.content)) == ([1, 2], [1.0, "NaN"])
+
+
+def test_where_the_server_does_not_say_what_a_model_takes_only_a_whole_request_will_do():
+    whole = b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]}]}'
+    assert of_json(whole, []) == json.loads(whole)
+    assert of_json(b"{}", []) == {"inputs": []}
+    for make, text in ((of_json, b"[1]"), (of_json, b'{"x":[1]}'), (of_csv, b"1")):
+        with pytest.raises(InvalidArgument, match="whole V2 request"):
+            make(text, [])
 
 
 def test_refusals_and_wrong_words_leave_with_their_codes(server, tmp_path, capsys):
