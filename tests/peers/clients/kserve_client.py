@@ -2,7 +2,7 @@
 
 import numpy as np
 from checks import Address, main, refusal
-from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
+from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, InferResponse, RESTConfig
 
 ROWS = np.array([[1.5, -2.0], [3.25, 4.0]], np.float32)
 
@@ -33,23 +33,47 @@ async def rest_v2_infers_in_json_and_in_binary(at: Address) -> None:
             assert np.array_equal(answer.outputs[0].as_numpy(), ROWS)
 
 
+DTYPES = {
+    **{f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+    "BOOL": "bool",
+}
+OCTETS = np.array([[b"a", "é".encode()]], object)
+
+
 async def rest_v2_carries_every_datatype(at: Address) -> None:
-    arrays = {
-        **{f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
-        "FP16": "float16",
-        "FP32": "float32",
-        "FP64": "float64",
-        "BOOL": "bool",
-    }
     async with rest("v2") as client:
-        for datatype, dtype in arrays.items():
+        for datatype, dtype in DTYPES.items():
             array = np.array([[0, 1], [1, 0]], dtype)
             answer = await client.infer(at.http, request(f"same_{datatype}", array, datatype, True), f"same_{datatype}")
             assert np.array_equal(answer.outputs[0].as_numpy(), array), datatype
-        octets = np.array([[b"a", "é".encode()]], object)
-        answer = await client.infer(at.http, request("same_BYTES", octets, "BYTES", True), "same_BYTES")
-        found = [one if isinstance(one, str) else one.decode() for one in answer.outputs[0].as_numpy().ravel()]
-        assert found == ["a", "é"]
+        answer = await client.infer(at.http, request("same_BYTES", OCTETS, "BYTES", True), "same_BYTES")
+        assert text_of(answer) == ["a", "é"]
+
+
+def text_of(answer: InferResponse) -> list[str]:
+    return [one if isinstance(one, str) else one.decode() for one in answer.outputs[0].as_numpy().ravel()]
+
+
+async def grpc_carries_every_datatype(at: Address) -> None:
+    async with InferenceGRPCClient(at.grpc, retries=0) as client:
+        for datatype, dtype in DTYPES.items():
+            array = np.array([[0, 1], [1, 0]], dtype)
+            answer = await client.infer(request(f"same_{datatype}", array, datatype, True))
+            assert np.array_equal(answer.outputs[0].as_numpy().reshape(array.shape), array), datatype
+        answer = await client.infer(request("same_BYTES", OCTETS, "BYTES", True))
+        assert text_of(answer) == ["a", "é"]
+
+
+async def ids_and_parameters_are_taken(at: Address) -> None:
+    asked = request("row", ROWS, "FP32", True)
+    asked.id, asked.parameters = "seven", {"routing_key": "ann", "count": 3, "on": True}
+    async with rest("v2") as client:
+        assert (await client.infer(at.http, asked, model_name="row", headers={"x-mine": "1"})).id == "seven"
+    async with InferenceGRPCClient(at.grpc, retries=0) as client:
+        assert (await client.infer(asked, headers=[("x-mine", "1")])).id == "seven"
 
 
 async def rest_v2_gets_the_error_that_it_knows(at: Address) -> None:
@@ -100,5 +124,7 @@ if __name__ == "__main__":
         rest_v1_predicts_and_says_that_all_is_ready,
         rest_v1_explains_nothing_and_says_why,
         grpc_says_that_all_is_ready_and_infers,
+        grpc_carries_every_datatype,
+        ids_and_parameters_are_taken,
         grpc_gets_the_code_of_an_unknown_model,
     )

@@ -1,12 +1,15 @@
 """MLServer's types and codecs as a client: what they write is taken, and what comes back they can read."""
 
 import asyncio
+import sys
+import tempfile
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from checks import Address, main, refusal
-from mlserver.codecs import NumpyCodec, NumpyRequestCodec, PandasCodec, StringCodec
+from mlserver.codecs import Base64Codec, NumpyCodec, NumpyRequestCodec, PandasCodec, StringCodec
 from mlserver.types import (
     InferenceRequest,
     InferenceResponse,
@@ -60,6 +63,30 @@ async def a_data_frame_is_one_input_a_column(at: Address) -> None:
     assert b"the model expects" in error.read()
 
 
+async def bytes_go_as_base64_and_come_back_so(at: Address) -> None:
+    octets = [b"\xff\x00", b"abc"]
+    request = InferenceRequest(inputs=[Base64Codec.encode_input("x", octets, use_bytes=False)])
+    answer = infer(at, "same_BYTES", request)
+    assert Base64Codec.decode_output(answer.outputs[0]) == octets
+    raw = InferenceRequest(inputs=[StringCodec.encode_input("x", ["é", "b"], use_bytes=True)])
+    assert StringCodec.decode_output(infer(at, "same_BYTES", raw).outputs[0]) == ["é", "b"]
+
+
+async def its_batch_program_asks_for_a_file_of_requests(at: Address) -> None:
+    request = InferenceRequest(inputs=[NumpyCodec.encode_input("x", ROWS)])
+    program = Path(sys.executable).parent / "mlserver"
+    with tempfile.TemporaryDirectory() as directory:
+        given, found = Path(directory) / "in", Path(directory) / "out"
+        given.write_text(3 * (request.model_dump_json(exclude_none=True) + "\n"))
+        address = at.http.removeprefix("http://")
+        words = ["infer", "-u", address, "-m", "row", "-i", str(given), "-o", str(found), "--batch-size", "2"]
+        asked = await asyncio.create_subprocess_exec(program, *words, stdout=sys.stderr)
+        assert await asyncio.wait_for(asked.wait(), 50) == 0
+        answers = [InferenceResponse.model_validate_json(line) for line in found.read_text().splitlines()]
+    assert len(answers) == 3
+    assert all(np.array_equal(NumpyCodec.decode_output(one.outputs[0]), ROWS) for one in answers)
+
+
 async def metadata_and_the_index_are_what_its_types_say(at: Address) -> None:
     server = MetadataServerResponse.model_validate_json(ask(at, "/v2"))
     assert server.name == "serin"
@@ -80,6 +107,8 @@ if __name__ == "__main__":
         numpy_goes_there_and_back,
         its_content_types_do_no_harm,
         strings_go_there_and_back,
+        bytes_go_as_base64_and_come_back_so,
         a_data_frame_is_one_input_a_column,
+        its_batch_program_asks_for_a_file_of_requests,
         metadata_and_the_index_are_what_its_types_say,
     )
