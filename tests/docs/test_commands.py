@@ -10,7 +10,7 @@ from tests.docs.cli_reference import flags, words
 from tests.docs.markdown import PAGES, ROOT, commands
 
 COMMANDS = [(page, command) for page in PAGES if page.exists() for command in commands(page)]
-OTHERS = {"docker", "kubectl", "promtool", "git", "cd", "python3"}
+OTHERS = {"docker", "kubectl", "promtool", "git", "cd", "python3", "perf_analyzer"}
 
 
 def of(*programs: str) -> list[list[str]]:
