@@ -18,6 +18,7 @@ from service.lifeline import Command, Lifeline, open_lifeline
 from service.listening import Port, PortOptions
 from service.renewals import CLIENTS, renewal_of
 from service.settings import Settings
+from service.tidying import Tidying
 from service.worker import Place, Worker, wait_at_most
 
 
@@ -50,12 +51,14 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         # What lives as long as the worker need not be looked through for garbage again and again.
         gc.collect()
         gc.freeze()
+        tidying = asyncio.create_task(Tidying(lambda: worker.v2.in_flight == 0).run(), name="tidying")
         lifeline.report(listening=True)
         for door, place_of in zip(doors, (config["fds"][place.slot], config.get("grpc")), strict=False):
             await door.listen(place_of)
         ready = asyncio.create_task(_report_ready(worker, lifeline))
         await _first(drain, gone)
         ready.cancel()
+        tidying.cancel()
         if not gone.is_set():
             await _drain(worker, doors, hurry)
     finally:

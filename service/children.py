@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from service import logs
-from service.crashes import Death, streak_after, wait_seconds
+from service.crashes import LONGEST_WAIT_SECONDS, Death, streak_after, wait_seconds
 
 Facts = dict[str, Any]
 
@@ -25,7 +25,8 @@ LATE_LIMIT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """What to start. `config` is the first line of its standard input; `fds` are inherited under the same numbers."""
+    """What to start. `config` is the first line of its standard input; `fds` are inherited under the same numbers.
+    `longest_wait_seconds`: before it is started again after it died many times."""
 
     role: str
     module: str
@@ -33,6 +34,7 @@ class ChildSpec:
     config: Mapping[str, object] = field(default_factory=dict)
     fds: tuple[int, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    longest_wait_seconds: float = LONGEST_WAIT_SECONDS
 
     @property
     def name(self) -> str:
@@ -212,7 +214,7 @@ class Keeper:
             streak = streak_after(streak, death)
             self.restarts += 1
             extra = self._watcher.died(self, death)
-            wait = wait_seconds(streak)
+            wait = wait_seconds(streak, self.spec.longest_wait_seconds)
             logs.get("supervisor").error(
                 f"{self.spec.name} died", **_death_words(death), restart_in_seconds=wait, restarts=self.restarts
             )

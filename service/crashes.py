@@ -89,12 +89,12 @@ def streak_after(streak: int, death: Death) -> int:
     return 1 if death.lived_seconds >= SETTLED_SECONDS else streak + 1
 
 
-def wait_seconds(streak: int) -> float:
-    """Pause before the next start: none, then 0.5, 1, 2, ... up to 30 s."""
+def wait_seconds(streak: int, longest: float = LONGEST_WAIT_SECONDS) -> float:
+    """Pause before the next start: none, then 0.5, 1, 2, ... up to `longest`."""
     if streak <= 1:
         return 0.0
     # The exponent is bounded so that a streak of thousands stays a float.
-    return min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(streak - 2, 16))
+    return min(longest, FIRST_WAIT_SECONDS * 2.0 ** min(streak - 2, 16))
 
 
 def oom_kills(memory_events: str) -> int:

@@ -23,18 +23,23 @@ from router.client import InventoryLink
 from router.reports import InventoryReport
 from service import logs
 from service.lifeline import Lifeline, open_lifeline
+from service.memory import available_memory
 from service.runtime.allowed import allowed_by
 from service.runtime.ledger import Ledger, alarm
 from service.runtime.packed import Packed
 from service.runtime.repository import VersionFiles
 from service.runtime.session import SessionOptions
 from service.runtime.stock import Stock
-from service.runtime.verdict import Rules, Verdict, examine
+from service.runtime.verdict import RUN_SECONDS, Rules, Verdict, examine
 from service.settings import Settings
 from service.supply import content_of
 
 QUICK_SECONDS = 0.25
 """Between the two looks at the start and after a wish for a rescan."""
+
+MEMORY_SHARE = 4
+"""A first load may take one part in so many of the memory that there is, if nobody says otherwise: it must not be for
+want of what one file took that the system ends a worker."""
 
 SCAN_SHARE = 20
 """Looking takes at most one part in so many of a core's time, however many versions there are."""
@@ -44,18 +49,20 @@ SCAN_SHARE = 20
 class Guard:
     """What a first load may use. `memory_bytes`: address space besides what is in use, 0 for no limit.
 
-    `last_words`: where the fault handler writes when it ends the process after `seconds`; None: it never does.
+    `run_seconds`: how long one run may take. `last_words`: where the fault handler writes when it ends it all after
+    `seconds`; None: it never does.
     """
 
     options: SessionOptions
     seconds: float
     memory_bytes: int = 0
     last_words: TextIO | None = None
+    run_seconds: float = RUN_SECONDS
 
     def examine(self, version_dir: str, version: int, rules: Rules) -> Verdict:
         """`verdict.examine` within these limits."""
         with alarm(self.seconds, self.last_words), limited_memory(self.memory_bytes):
-            return examine(version_dir, version, rules, self.options)
+            return examine(version_dir, version, rules, self.options, self.run_seconds)
 
     def pack(self, packed: Packed, ledger: Ledger, files: VersionFiles, digest: str) -> None:
         """`Packed.pack` within these limits, unless the process died of it before."""
@@ -164,8 +171,9 @@ async def _serve(lifeline: Lifeline, settings: Settings, ledger: Ledger, last_wo
         guard = Guard(
             SessionOptions(settings.session_threads, libraries=settings.libraries),
             settings.load_timeout_seconds,
-            settings.load_memory_bytes,
+            settings.load_memory_bytes or available_memory() // MEMORY_SHARE,
             last_words,
+            settings.request_timeout_seconds,
         )
         stock = Stock(settings.models, ledger, guard.examine, changed, instance=lifeline.config["instance"])
         packed = Packed(settings.state, settings.share_weights_bytes, settings.workers)

@@ -105,7 +105,7 @@ class Settings(TransportSettings, SupplySettings, BaseSettings):
     scan_interval_seconds: Seconds = Field(2, gt=0, description="How often the models directory is looked through.")
     load_timeout_seconds: Seconds = Field(120, gt=0, description="Time the first load of a version may take.")
     load_memory_bytes: Count = Field(
-        0, description="Address space for the first load of a version (RLIMIT_AS); 0 sets no limit."
+        0, description="Memory for the first load of a version (RLIMIT_AS); 0: a quarter of what there is."
     )
     share_weights_bytes: Count = Field(
         64 * MEBIBYTE,

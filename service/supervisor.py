@@ -24,6 +24,9 @@ LAST_WAIT_SECONDS = 5.0
 HURRY_SECONDS = 3.0
 REFUSE_SECONDS = 0.5
 """After the drain's delay, for workers to close their sockets; then those of dead and stuck ones are closed too."""
+INVENTORY_WAIT_SECONDS = 1.0
+"""It is there to die of files, of each but once; as many as there are must not make the next wait."""
+
 MODULES = {
     "controller": "service.control",
     "inventory": "service.inventory",
@@ -123,7 +126,7 @@ class Supervisor:
         public = {"fds": http, "grpc": sockets.authority(listeners.grpc.getsockname()) if listeners.grpc else ""}
         return [
             ChildSpec("controller", modules["controller"], 0, {**config, "fds": admin, "loopback": private}, admin),
-            ChildSpec("inventory", modules["inventory"], 0, {**config, "fds": ()}, (), QUIET),
+            ChildSpec("inventory", modules["inventory"], 0, {**config, "fds": ()}, (), QUIET, INVENTORY_WAIT_SECONDS),
             *(
                 ChildSpec("worker", modules["worker"], slot, {**config, **public, "suspects": ()}, http, QUIET)
                 for slot in range(self.settings.workers)

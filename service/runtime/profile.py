@@ -16,6 +16,9 @@ ROWS = (1, 32)
 RUNS = 5
 BUDGET_NS = 100_000_000
 MAX_ELEMENTS = 1 << 24
+MAX_DIMENSIONS = 64
+"""Of an array of numpy."""
+
 MAX_KNOWN = 3
 EXTRAPOLATION = 16
 
@@ -48,9 +51,11 @@ def element_count(feeds: Feeds) -> int:
 def blank_feeds(signature: Signature, rows: int) -> Feeds | None:
     """Zeros and empty texts that fit the signature: `rows` where the first dimension is free, 1 in the others.
 
-    None when they would be very large.
+    None when they would be very large, or have more dimensions than there can be.
     """
     shapes = {spec.name: _shape(spec.shape, rows) for spec in signature.inputs}
+    if any(len(shape) > MAX_DIMENSIONS for shape in shapes.values()):
+        return None
     if sum(prod(shape) for shape in shapes.values()) > MAX_ELEMENTS:
         return None
     return {spec.name: _zeros(spec.datatype, shapes[spec.name]) for spec in signature.inputs}

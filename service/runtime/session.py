@@ -23,6 +23,9 @@ PROVIDERS = ("CPUExecutionProvider",)
 SILENT = 4
 STRING_ONNX, BFLOAT16_ONNX = 8, 16  # onnx.TensorProto.STRING, BFLOAT16
 MAX_REASON = 300
+MAX_READ = 4000
+"""So much of what ONNX Runtime says is read: the file may have put anything in it, of any length."""
+
 WEIGHTS_SUFFIX = ".weights"
 
 DATATYPE_OF: Mapping[str, str] = {
@@ -43,7 +46,7 @@ DATATYPE_OF: Mapping[str, str] = {
 }
 
 _CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
-_WHERE = re.compile(r"\S*?[\w./-]+\.(?:h|hpp|cc|cpp|cu):\d+ (?:[^()]*\([^)]*\)(?: \[with [^]]*\])? )?")
+_WHERE = re.compile(r"(?<!\S)\S*\.(?:h|hpp|cc|cpp|cu):\d+ (?:[^()]*\([^)]*\)(?: \[with [^]]*\])? )?")
 _LOAD = re.compile(r"Load model from .*? failed:\s*", re.S)
 _PATH = re.compile(r"(?<![\w)])(?:/[\w.@+~-]+){2,}/?")
 _SHAPE_TALK = re.compile(r"shape|dimension|broadcast|rank|axis|out of bounds|size mismatch|incompatible", re.I)
@@ -83,8 +86,11 @@ class Session:
         except Exception as error:
             raise FailedPrecondition(f"ONNX Runtime cannot load it: {_plain(error, path)}") from error
         self.note = _missed(options.providers, self._session.get_providers())
-        self.signature = _signature(self._session, path)
-        self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        try:
+            self.signature = _signature(self._session, path)
+            self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError as error:
+            raise FailedPrecondition("a name or a description in it is not UTF-8 text") from error
         self._names = [spec.name for spec in self.signature.outputs]
         self._texts = _named(self.signature.inputs, "BYTES")
         self._halves_in = _named(self.signature.inputs, "BF16")
@@ -280,9 +286,10 @@ def _plain(error: Exception, path: str = "") -> str:
     """What ONNX Runtime says, without its source positions, without paths, on one line and of bounded length."""
     if isinstance(error, UnicodeDecodeError):  # the binding fails on the message of the error that it would raise
         return "it says why in text that is not UTF-8, so the file is most likely damaged"
-    text = _LOAD.sub("", _CODE.sub("", str(error)))
+    text = str(error)
     if path:
         text = text.replace(path, "the file").replace(os.path.dirname(path), "")
+    text = _LOAD.sub("", _CODE.sub("", text[:MAX_READ]))
     text = _PATH.sub("", _WHERE.sub("", text))
     text = " ".join(text.replace("Non-zero status code returned while running ", "").split())
     text = "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -11,17 +11,20 @@ from typing import Any
 from router.errors import FailedPrecondition, InvalidArgument, SerinError
 from service.protocol.tensors import Signature, TensorSpec
 from service.runtime import golden, repository
+from service.runtime.company import Run, best_count, fit_rows
 from service.runtime.manifest import Manifest, ManifestError, parse_manifest
 from service.runtime.meaning import answers_of, meaning_of
 from service.runtime.options import options_of
-from service.runtime.profile import warm_up
+from service.runtime.patience import Patience, lacks_memory
+from service.runtime.profile import Profile, warm_up
 from service.runtime.repository import MANIFEST_FILE, MODEL_FILE, Refused
 from service.runtime.session import RUNTIME_VERSION, Session, SessionOptions
 
-CHECKS = 2
+CHECKS = 3
 """Part of every verdict's key: raise it when the checks change, and all versions are examined again."""
 
 MAX_PROBLEMS = 5
+RUN_SECONDS = 30.0
 Clock = Callable[[], int]
 
 
@@ -65,15 +68,18 @@ def read_rules(models_dir: Path, model: str) -> Rules:
     return Rules(manifest, rows, key=f"{RUNTIME_VERSION} {whole[:16]}")
 
 
-def examine(version_dir: str, version: int, rules: Rules, options: SessionOptions) -> Verdict:
-    """Load, run the golden rows, measure. Blocks; may take the process with it. Raises nothing a file can cause."""
+def examine(
+    version_dir: str, version: int, rules: Rules, options: SessionOptions, run_seconds: float = RUN_SECONDS
+) -> Verdict:
+    """Load, run the golden rows, measure: all that a worker will do with it before its first request, and no run for
+    longer than `run_seconds`. Blocks; may take the process with it. Raises nothing a file can cause."""
     begun = perf_counter_ns()
     try:
         session = Session(os.path.join(version_dir, MODEL_FILE), options_of(options, rules.manifest.runtime))
         loaded = perf_counter_ns()
-        found, notes = _run_golden(session, version, rules)
-        feeds = [case.feeds for case in golden.parse_golden(rules.golden, version)] if rules.golden else []
-        measured = warm_up(session.run, session.signature, feeds, perf_counter_ns)
+        with Patience(session, run_seconds) as patience:
+            found, notes = _run_golden(session, patience.run, version, rules)
+            measured = _try_out(session, patience.run, version, rules)
     except SerinError as error:
         return Verdict(False, _about_memory(error.message))
     except MemoryError:
@@ -116,7 +122,16 @@ def _golden_rows(models_dir: Path, model: str, manifest: Manifest) -> bytes | No
     return rows
 
 
-def _run_golden(session: Session, version: int, rules: Rules) -> tuple[dict[str, Any] | None, list[str]]:
+def _try_out(session: Session, run: Run, version: int, rules: Rules) -> Profile:
+    """Run it as workers do when they load it: on golden and blank rows, and on any rows alone and together."""
+    feeds = [case.feeds for case in golden.parse_golden(rules.golden, version)] if rules.golden else []
+    measured = warm_up(run, session.signature, feeds, perf_counter_ns)
+    if rules.manifest.execution.max_batch_rows != 1 and (rows := fit_rows(run, session.signature, feeds)):
+        best_count(run, rows[0], perf_counter_ns)
+    return measured
+
+
+def _run_golden(session: Session, run: Run, version: int, rules: Rules) -> tuple[dict[str, Any] | None, list[str]]:
     """What the golden rows gave, and what is odd. Raises FailedPrecondition when an answer is not as expected."""
     if rules.golden is None:
         return None, []
@@ -126,7 +141,7 @@ def _run_golden(session: Session, version: int, rules: Rules) -> tuple[dict[str,
     answers: dict[str, list[Any]] = {}
     for index, case in enumerate(cases):
         try:
-            outputs = session.run(case.feeds)
+            outputs = run(case.feeds)
         except InvalidArgument as error:
             if case.expected:
                 raise FailedPrecondition(f"golden rows: case {index}: {error.message}") from error
@@ -146,5 +161,4 @@ def _summary(cases: tuple[golden.Case, ...], odd: Mapping[str, None]) -> dict[st
 
 
 def _about_memory(reason: str) -> str:
-    lacks = "bad_alloc" in reason or "Failed to allocate memory" in reason
-    return f"its first load needs more memory than it may use ({reason})" if lacks else reason
+    return f"its first load needs more memory than it may use ({reason})" if lacks_memory(reason) else reason

@@ -45,9 +45,9 @@ class House:
             told = json.loads(line)  # every line is one event
             assert told["level"] not in ("error", "critical"), line[:2000]
 
-    def assert_memory_is_back(self) -> None:
+    def assert_memory_is_back(self, within_bytes: int = GROWTH_BYTES) -> None:
         """The worker holds about as much as before."""
-        eventually(lambda: resident_bytes(self.workers[0]) - self.resident_bytes < GROWTH_BYTES)
+        eventually(lambda: resident_bytes(self.workers[0]) - self.resident_bytes < within_bytes)
 
 
 def assert_good(answer: Answer) -> None:

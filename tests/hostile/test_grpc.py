@@ -169,6 +169,10 @@ def test_what_is_no_http_2_ends_its_connection_only(said: bytes, house: House, c
     call(channel, HostileCall("good", request().SerializeToString))
 
 
-def test_after_all_of_them_the_worker_is_the_same(house: House) -> None:
+def test_after_all_of_them_the_worker_is_the_same_and_its_memory_is_back(house: House, channel: Any) -> None:
+    for one in calls():  # once more: what each round leaves behind adds up
+        with pytest.raises(grpc.RpcError):
+            call(channel, one)
     house.assert_serves()
     house.assert_unharmed()
+    house.assert_memory_is_back()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from service.runtime.publish import publish
-from tests.unit.service.runtime.tiny import counting, place, times
+from tests.unit.service.runtime.tiny import counting, filled, place, times
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_SECONDS = 20.0
@@ -25,10 +25,10 @@ KILLER = """
 import os, signal
 import service.inventory as inventory
 real = inventory.examine
-def examine(version_dir, version, rules, options):
+def examine(version_dir, version, rules, options, run_seconds):
     if version == 66:
         os.kill(os.getpid(), signal.{signal})
-    return real(version_dir, version, rules, options)
+    return real(version_dir, version, rules, options, run_seconds)
 inventory.examine = examine
 inventory.main()
 """
@@ -221,6 +221,26 @@ def test_a_model_that_never_ends_is_ended_by_the_alarm(world: World) -> None:
     world.until_scanned()
     assert world.state_of("m", 1) == "READY"
     assert world.controller.version("m", 2)["reason"] == "the process that first loaded it took too long and was ended"
+
+
+def test_a_run_that_never_ends_is_stopped_and_the_process_lives_on(world: World) -> None:
+    place(world.models, "m", 1, counting(2_000_000_000))
+    place(world.models, "n", 1, times(3))
+    process = world.start(request_timeout_seconds=0.5)
+    world.until_scanned()
+    assert world.controller.version("m", 1)["reason"] == "one of its first runs did not end within 0.5 s"
+    assert world.state_of("n", 1) == "READY"
+    assert process.poll() is None
+
+
+def test_a_file_that_asks_for_too_much_memory_is_told_so(world: World) -> None:
+    place(world.models, "m", 1, filled(1 << 34))
+    place(world.models, "n", 1, times(3))
+    process = world.start()
+    world.until_scanned()
+    assert "memory" in world.controller.version("m", 1)["reason"]
+    assert world.state_of("n", 1) == "READY"
+    assert process.poll() is None
 
 
 def test_a_supervisor_that_goes_during_a_load_ends_the_process_and_blames_nobody(world: World) -> None:

@@ -75,3 +75,7 @@ def test_kills_for_memory_are_read_from_the_group_of_this_process(tmp_path: Path
 def test_a_signal_without_a_name_is_its_number() -> None:
     assert Death(-63, 1.0, served=True).signal_name in ("63", "SIGRTMAX")
     assert Death(1, 1.0, served=True).signal_name is None
+
+
+def test_the_longest_wait_can_be_shorter() -> None:
+    assert [wait_seconds(streak, 1.0) for streak in (1, 2, 3, 4, 10**6)] == [0.0, 0.5, 1.0, 1.0, 1.0]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -181,6 +182,22 @@ def test_an_error_is_one_short_line_without_paths(load: Load, tmp_path: Path) ->
 def test_a_damaged_file_is_refused(load: Load, content: bytes) -> None:
     with pytest.raises(FailedPrecondition, match="ONNX Runtime cannot load it"):
         load(content)
+
+
+def test_names_that_are_not_text_are_a_reason(load: Load) -> None:
+    named = identity(FLOAT, ("N", 2)).replace(b"\x01y", b"\x01\xff")
+    with pytest.raises(FailedPrecondition, match="not UTF-8 text"):
+        load(named)
+
+
+def test_a_name_of_any_length_costs_no_time_to_complain_of(load: Load) -> None:
+    longest = "a" * 100_000
+    node = helper.make_node("Identity", ["x"], [longest])
+    begun = perf_counter()
+    with pytest.raises(FailedPrecondition) as caught:
+        load(model([node], [value("x")], [value(longest, TensorProto.INT8)]))
+    assert perf_counter() - begun < 5.0  # the time it took was that of a search through all parts of all parts of it
+    assert len(caught.value.message) < 500
 
 
 def test_a_newer_opset_is_refused_with_what_is_known(load: Load) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from onnx import helper
 
-from service.runtime.session import SessionOptions
+from service.runtime.session import Session, SessionOptions
 from service.runtime.verdict import Rules, Verdict, examine, read_rules
-from tests.unit.service.runtime.tiny import model, place, times, value
+from tests.unit.service.runtime.tiny import counting, identity, model, place, times, value
 
 
 def examined(models: Path, content: bytes, version: int = 1) -> Verdict:
@@ -106,3 +106,28 @@ def test_golden_rows_that_cannot_be_read_do_not_pass(tmp_path: Path) -> None:
     rules: Rules = read_rules(tmp_path, "m")
     assert rules.error is None
     assert "golden rows" in examined(tmp_path, times(3)).reason
+
+
+def test_what_crashes_on_any_rows_but_zeros_crashes_where_it_is_examined(tmp_path: Path) -> None:
+    """Workers try it on such rows when they load it."""
+    seen: list[bool] = []
+
+    class Watched(Session):
+        def run(self, feeds: Any, names: Any = None, stop: Any = None) -> Any:
+            seen.extend(bool(array.any()) for array in feeds.values())
+            return super().run(feeds, names, stop)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("service.runtime.verdict.Session", Watched)
+        assert examined(tmp_path, times(3)).passed
+    assert True in seen
+
+
+def test_a_run_that_does_not_end_is_a_reason(tmp_path: Path) -> None:
+    file = place(tmp_path, "m", 1, counting(2_000_000_000))
+    verdict = examine(str(file.parent), 1, read_rules(tmp_path, "m"), SessionOptions(), run_seconds=0.05)
+    assert verdict == Verdict(False, "one of its first runs did not end within 0.05 s")
+
+
+def test_an_input_of_more_dimensions_than_there_can_be_is_no_failure_of_ours(tmp_path: Path) -> None:
+    assert examined(tmp_path, identity(shape=("N", *[2] * 70))).passed

@@ -54,6 +54,17 @@ def counting(rounds: int) -> bytes:
     return model(nodes, [value("x")], [value("y")])
 
 
+def filled(count: int) -> bytes:
+    """y = x + 0, where the zero is the sum of so many: as much memory for a file of a few bytes."""
+    constant = helper.make_tensor("n", TensorProto.INT64, [1], [count])
+    nodes = [
+        helper.make_node("ConstantOfShape", ["n"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["zero"], keepdims=0),
+        helper.make_node("Add", ["x", "zero"], ["y"]),
+    ]
+    return model(nodes, [value("x")], [value("y")], initializer=[constant])
+
+
 def place(models_dir: Path, name: str, version: int | str, content: bytes) -> Path:
     """Write models_dir/name/version/model.onnx; its path."""
     file = models_dir / name / str(version) / "model.onnx"

@@ -1,0 +1,70 @@
+"""Memory that a worker does not need any more, given back to the system while it has nothing else to do.
+
+What a large request took is let go piece by piece: cycles (an exception and its frames) wait for a full collection,
+which the collector puts off for long where most of what it knows is frozen; and glibc keeps what lies below a piece
+that is still in use. Both together are a hundred megabytes after a few refusals of large documents.
+"""
+
+import asyncio
+import ctypes
+import gc
+import resource
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+PERIOD_SECONDS = 1.0
+GROWTH_BYTES = 16 * 1024 * 1024
+_STATM = Path("/proc/self/statm")
+
+
+class Tidying:
+    """Looks once in a period, and tidies when memory has grown and `is_idle` says that nobody waits.
+
+    `resident` and `tidy` stand for the system's part.
+    """
+
+    def __init__(
+        self,
+        is_idle: Callable[[], bool],
+        resident: Callable[[], int] | None = None,
+        tidy: Callable[[], None] | None = None,
+    ) -> None:
+        self._is_idle = is_idle
+        self._resident = resident or resident_bytes
+        self._tidy = tidy or give_back
+        self._least = self._resident()
+        self._idle_before = False
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(PERIOD_SECONDS)
+            if self.is_due():
+                gc.collect()
+                await asyncio.to_thread(self._tidy)
+                self._least = self._resident()
+
+    def is_due(self) -> bool:
+        """Whether to tidy now: it was idle at this look and at the one before, and has grown since it was tidy."""
+        idle, before = self._is_idle(), self._idle_before
+        self._idle_before = idle
+        if not (idle and before):
+            return False
+        now = self._resident()
+        self._least = min(self._least, now)
+        return now - self._least > GROWTH_BYTES
+
+
+def resident_bytes() -> int:
+    """What this process holds in memory; 0 where nobody tells."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def give_back() -> None:
+    """Let the allocator give its free pages to the system, where it is one that can (glibc)."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

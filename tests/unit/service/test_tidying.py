@@ -1,0 +1,68 @@
+"""When a worker gives memory back."""
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+
+from service import tidying
+from service.tidying import GROWTH_BYTES, Tidying, give_back, resident_bytes
+
+
+@dataclass
+class Process:
+    """Idle or not, and so large."""
+
+    idle: bool = True
+    resident: int = 100
+    tidied: list[int] = field(default_factory=list)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def tidying(self) -> Tidying:
+        return Tidying(lambda: self.idle, lambda: self.resident, self.tidy)
+
+    def tidy(self) -> None:
+        self.tidied.append(self.resident)
+        self.resident = 100
+        self.done.set()
+
+
+def test_a_process_that_has_not_grown_is_left_alone() -> None:
+    process = Process()
+    going = process.tidying()
+    process.resident += GROWTH_BYTES
+    assert [going.is_due() for _ in range(3)] == [False, False, False]
+
+
+def test_one_that_has_grown_is_tidied_when_it_was_idle_twice() -> None:
+    process = Process(idle=False)
+    going = process.tidying()
+    process.resident += GROWTH_BYTES + 1
+    assert not going.is_due()
+    process.idle = True
+    assert [going.is_due(), going.is_due()] == [False, True]
+
+
+def test_growth_is_counted_from_the_least() -> None:
+    process = Process(resident=GROWTH_BYTES * 2)
+    going = process.tidying()
+    process.resident = 100
+    assert [going.is_due(), going.is_due()] == [False, False]
+    process.resident += GROWTH_BYTES + 1
+    assert going.is_due()
+
+
+async def test_growth_is_tidied_as_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tidying, "PERIOD_SECONDS", 0)
+    process = Process()
+    running = asyncio.create_task(process.tidying().run())
+    process.resident = GROWTH_BYTES * 2
+    assert await asyncio.to_thread(process.done.wait, 10)
+    running.cancel()
+    assert process.tidied == [GROWTH_BYTES * 2]
+
+
+def test_the_system_answers() -> None:
+    give_back()
+    assert resident_bytes() > 0
