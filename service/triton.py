@@ -51,7 +51,7 @@ def _add_repository(app: FastAPI, shelf: Shelf) -> None:
     @app.post("/v2/repository/index", tags=["repository"])
     async def index(request: Request) -> list[Document]:
         """Every version there is, with its state; `{"ready": true}` asks for those that are ready only."""
-        return await shelf.index((await _body(request)).get("ready") is True)
+        return await shelf.index(_switch(await _body(request), "ready"))
 
     @app.post("/v2/repository/models/{model}/load", tags=["repository"])
     @app.post("/v2/repository/models/{model}/versions/{version}/load", tags=["repository"])
@@ -64,7 +64,7 @@ def _add_repository(app: FastAPI, shelf: Shelf) -> None:
     @app.post("/v2/repository/models/{model}/versions/{version}/unload", tags=["repository"])
     async def unload(request: Request, model: ModelName, version: str | None = None) -> Response:
         """Unload a model, whatever its route says, or a version that has no weight. Loopback only."""
-        await _body(request)
+        _switch(_parameters(await _body(request)), "unload_dependents")
         await shelf.unload(model, version)
         return Response()
 
@@ -119,3 +119,11 @@ def _parameters(body: Document) -> Document:
     if found is not None and not isinstance(found, dict):
         raise InvalidArgument("parameters: must be an object")
     return found or {}
+
+
+def _switch(members: Document, name: str) -> bool:
+    """A member that is true or false, or left out."""
+    found = members.get(name)
+    if found is not None and not isinstance(found, bool):
+        raise InvalidArgument(f"{name}: must be true or false")
+    return bool(found)

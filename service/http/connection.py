@@ -9,6 +9,7 @@ from uvicorn.server import ServerState
 
 from router.errors import HeadTooLarge, InvalidArgument, SerinError
 from router.status import STATUS
+from service.http.lingering import Closing, Lingering
 from service.http.status import error_body
 
 VERSIONS = ("1.0", "1.1")
@@ -39,10 +40,17 @@ class Connection(HttpToolsProtocol):
         self.waiting_since: float | None = None
         self._head_bytes = 0
         self._refusal: SerinError | None = None
+        self.lingering: Lingering | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.waiting_since = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        if self.lingering is not None:
+            self.lingering.take(data)
+        else:
+            super().data_received(data)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -67,14 +75,31 @@ class Connection(HttpToolsProtocol):
         self.waiting_since = None
         self._require_known_framing()
         super().on_headers_complete()
+        if self.cycle is not None:
+            self.cycle.transport = Closing(self, self.transport)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         self.waiting_since = None
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        if self.lingering is not None:
+            self.server_state.total_requests += 1
+            return
         self.await_rest()
         super().on_response_complete()
+
+    def end(self, unread: bool = False) -> None:
+        """Close the connection after the answer that was written last, so that it can be read. `unread`: what else was
+        sent, or still is, will not be looked at."""
+        if self.transport.is_closing() or self.lingering is not None:
+            return
+        if unread or self.cycle is None or self.cycle.more_body:
+            self.waiting_since = None
+            self.flow.resume_reading()
+            self.lingering = Lingering(self.transport, self.loop)
+        else:
+            self.transport.close()
 
     def await_rest(self) -> None:
         """A request that was answered before it was whole has as long for its rest as a head has."""
@@ -92,7 +117,10 @@ class Connection(HttpToolsProtocol):
         body = error_body(error, "")
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[STATUS[error.kind]] + head + body)
-        self.transport.close()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # whoever waits for the rest of its body is told that none comes
+            self.cycle.message_event.set()
+        self.end(unread=True)
 
     def _count(self, size_bytes: int) -> None:
         self._head_bytes += size_bytes

@@ -60,6 +60,9 @@ class Lane(Connection):
 
     def data_received(self, data: bytes) -> None:
         self.idle_since = None
+        if self.lingering is not None:
+            self.lingering.take(data)
+            return
         if self._between and self._unlike < MOST_UNLIKE and self._knows(data):
             return
         self._chunk = data if self._between else None
@@ -123,7 +126,7 @@ class Lane(Connection):
     def on_response_complete(self) -> None:
         # As uvicorn's, without a timer for each answer: `expire` closes what is idle.
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self.lingering is not None:
             return
         if not isinstance(self.cycle, Ride):
             self.await_rest()
@@ -275,7 +278,7 @@ class Lane(Connection):
         pieces = (STATUS_LINE[reply.status], lines, reply.lines, CLOSE if last else b"", b"\r\n", reply.body)
         self.transport.write(b"".join(pieces))
         if last:
-            self.transport.close()
+            self.end()
         elif self._nonsense is not None:
             super().send_400_response(self._nonsense)
         self.on_response_complete()

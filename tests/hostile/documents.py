@@ -18,6 +18,7 @@ def cases() -> Iterator[Case]:
     yield from _wrong_types()
     yield from _shapes()
     yield from _numbers()
+    yield from _parameters()
     yield from _twice()
 
 
@@ -184,6 +185,26 @@ def _numbers() -> Iterator[Case]:
         yield posted(f"number-{name}", "B13", tensor(data=[]).replace(b"[]", f"[{token},1]".encode()))
     for name, where in {"shape": tensor(shape=[]), "outputs": text(outputs=[])}.items():
         yield posted(f"number-nan_as_{name}", "B12", where.replace(b"[]", b"NaN"))
+
+
+def _parameters() -> Iterator[Case]:
+    """Parameters that mean something, with values that mean nothing."""
+    wrong = {name: value for name, value in WRONG.items() if name not in ("null", "true", "one")}
+    for kind, value in wrong.items():
+        yield posted(f"parameter-binary_data-{kind}", "B12", text(outputs=[_asked("binary_data", value)]))
+        yield posted(f"parameter-binary_data_output-{kind}", "B12", text(parameters={"binary_data_output": value}))
+        yield posted(f"parameter-classification-{kind}", "B12", text(outputs=[_asked("classification", value)]))
+        yield posted(f"parameter-priority-{kind}", "B12", text(parameters={"priority": value}))
+        yield posted(f"parameter-timeout-{kind}", "B12", text(parameters={"timeout": value}))
+        yield posted(f"parameter-output-{kind}", "B12", text(outputs=[value]))
+        if kind != "object":
+            yield posted(
+                f"parameter-parameters_of_output-{kind}", "B12", text(outputs=[{"name": "y", "parameters": value}])
+            )
+
+
+def _asked(name: str, value: Any) -> dict[str, Any]:
+    return {"name": "y", "parameters": {name: value}}
 
 
 def _twice() -> Iterator[Case]:

@@ -175,6 +175,11 @@ def _settings() -> Iterator[Case]:
         yield case(f"setting-load-parameters-{kind}", "B5", post("/v2/repository/models/floats/load", content))
         content = json.dumps(value).encode()
         yield case(f"setting-index-{kind}", "B5", post("/v2/repository/index", content))
+        if value is not True:
+            content = json.dumps({"ready": value}).encode()
+            yield case(f"setting-index-ready-{kind}", "B5", post("/v2/repository/index", content))
+            content = json.dumps({"parameters": {"unload_dependents": value}}).encode()
+            yield case(f"setting-unload-{kind}", "B5", post("/v2/repository/models/floats/unload", content))
 
 
 def _feedback() -> Iterator[Case]:
