@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from router.contrasts import harm_log_e, observe, safe_log_e, start
+from router.contrasts import harm_log_e, observe_all, safe_log_e, start
 from router.errors import InvalidArgument
 from router.evidence import Block
 from router.families import Floats
@@ -162,7 +162,8 @@ def _take(checks: Sequence[SequentialCheck], wealth: Wealth, ordered: Sequence[B
     wealth, new = _listen(wealth, ordered)
     if not new:
         return wealth
-    observed = {check.name: observe(check, wealth.checks.get(check.name) or start(check), new) for check in checks}
+    states = {check.name: wealth.checks.get(check.name) or start(check) for check in checks}
+    observed = observe_all(checks, states, new)
     harms = {name: path for name, (_, path) in observed.items()}
     split = observe_split(Split(wealth.assignment, wealth.assigned), new, -math.log(budgets.broken_assignment))
     crossed = dict(wealth.crossed)
@@ -292,6 +293,6 @@ def _decide(
 
 def odds_text(log_e: float) -> str:
     """An e-value as odds: "37 : 1" for it, "1 : 37" against it."""
-    value = float(np.exp(min(abs(log_e), 60.0)))
+    value = math.exp(min(abs(log_e), 60.0))
     number = f"{value:.1f}" if value < 10.0 else f"{value:.0f}" if value < 1e6 else f"{value:.0e}"
     return f"{number} : 1" if log_e >= 0.0 else f"1 : {number}"

@@ -38,8 +38,8 @@ def read_arms(copies: Iterable[BlockCopy], subject: Subject, shape: Shape, kind:
             named = (labels["variant"], labels["version"])
             for whose, found in ((subject.candidate, candidate), (subject.stable, stable)):
                 if named == _named(whose):
-                    slots = found.setdefault(epoch, {})
-                    slots[copy.slot or 0] = slots.get(copy.slot or 0, Arm()) + arm_of(copy, shape)
+                    slots, slot, arm = found.setdefault(epoch, {}), copy.slot or 0, arm_of(copy, shape)
+                    slots[slot] = slots[slot] + arm if slot in slots else arm
     epochs = candidate.keys() | stable.keys() | mirrored.keys()
     return {e: Counted(candidate.get(e, {}), stable.get(e, {}), mirrored.get(e, (0, 0))) for e in epochs}
 

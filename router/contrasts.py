@@ -4,7 +4,9 @@ All that a bet depends on (margins in odds, latency edges, design points) is tak
 e-process is a test supermartingale (statistics.md 3 and 4).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -12,12 +14,13 @@ from router.errors import InvalidArgument
 from router.evidence import Block
 from router.families import Floats
 from router.latencies import marked_quantiles, observe_latency
-from router.ledger import FLOOR, HARM, QUICK, CheckState, Observed, margin_keys
+from router.ledger import FLOOR, HARM, QUICK, CheckState, Observed, Observing, Placed, margin_keys
 from router.rates import observe_limit, observe_rate
 from router.sequences import RATIO_POINTS
 from router.sequential import ClassCheck, LatencyCheck, LimitCheck, Margin, RateCheck, ScoreCheck, SequentialCheck
 from router.shifts import observe_classes, observe_score
-from router.wealth import log_mean_exp
+from router.tilts import Ask, answer
+from router.wealth import Bet, Played, log_mean_exp, play
 
 
 def start(check: SequentialCheck) -> CheckState:
@@ -38,16 +41,56 @@ def observe(check: SequentialCheck, state: CheckState, blocks: Sequence[Block]) 
     """The state after a run of blocks in their order, and log e of harm after each of them. A block that counted
     nothing of this check's changes nothing; nor does any, when the check is suspended. Raises InvalidArgument when
     cells do not fit the check."""
-    if check.suspended or not blocks:
-        return state, np.full(len(blocks), harm_log_e(check, state))
-    found = _observed(check, state, blocks)
+    return observe_all([check], {check.name: state}, blocks)[check.name]
+
+
+def observe_all(
+    checks: Sequence[SequentialCheck], states: Mapping[str, CheckState], blocks: Sequence[Block]
+) -> dict[str, tuple[CheckState, Floats]]:
+    """`observe` for all checks of a rollout, by name: what they ask of the blocks is answered together, and what they
+    bet is played together."""
+    looking = {check.name: _observing(check, states[check.name], blocks) for check in checks}
+    asked: dict[str, Sequence[Ask]] = {}
+    found: dict[str, Placed | Observed] = {}
+    for name, observing in looking.items():
+        try:
+            asked[name] = next(observing)
+        except StopIteration as ended:
+            found[name] = ended.value
+    answers = iter(answer([ask for asks in asked.values() for ask in asks]))
+    for name, asks in asked.items():
+        try:
+            looking[name].send([next(answers) for _ in asks])
+        except StopIteration as ended:
+            found[name] = ended.value
+    seen = _settled(found)
+    return {check.name: _path(check, states[check.name], seen[check.name]) for check in checks}
+
+
+def _settled(found: Mapping[str, Placed | Observed]) -> dict[str, Observed]:
+    """What became of the bets; those on as many blocks are played together."""
+    runs: dict[int, dict[tuple[str, str], Bet]] = {}
+    for name, placed in found.items():
+        if isinstance(placed, Placed):
+            for process, bet in placed.bets.placed.items():
+                runs.setdefault(len(bet.llr), {})[name, process] = bet
+    played: dict[str, dict[str, Played]] = {}
+    for bets in runs.values():
+        for (name, process), outcome in play(bets).items():
+            played.setdefault(name, {})[process] = outcome
+    return {name: one.settle(played[name]) if isinstance(one, Placed) else one for name, one in found.items()}
+
+
+def _path(check: SequentialCheck, state: CheckState, found: Observed) -> tuple[CheckState, Floats]:
     if found.told.all():
         return found.state, found.harm
     path = np.concatenate([[harm_log_e(check, state)], found.harm])
     return found.state, path[np.cumsum(found.told)]
 
 
-def _observed(check: SequentialCheck, state: CheckState, blocks: Sequence[Block]) -> Observed:
+def _observing(check: SequentialCheck, state: CheckState, blocks: Sequence[Block]) -> Observing:
+    if check.suspended or not blocks:
+        return _ignoring(state, blocks)
     if isinstance(check, RateCheck):
         return observe_rate(check, state, blocks)
     if isinstance(check, LatencyCheck):
@@ -59,6 +102,11 @@ def _observed(check: SequentialCheck, state: CheckState, blocks: Sequence[Block]
     if isinstance(check, LimitCheck):
         return observe_limit(check, state, blocks)
     raise InvalidArgument(f"{check.name}: there is no check of kind {type(check).__name__}")
+
+
+def _ignoring(state: CheckState, blocks: Sequence[Block]) -> Observing:
+    return Observed(state, np.zeros(len(blocks), dtype=np.bool_))
+    yield ()  # what makes it a generator
 
 
 def harm_log_e(check: SequentialCheck, state: CheckState) -> float:
@@ -85,4 +133,4 @@ def safe_log_e(state: CheckState, margin: Margin) -> float:
     over the quantiles, for it must hold at each."""
     keys = [*margin_keys(margin), *([QUICK] if QUICK in state.processes else [])]
     ways = [state.processes[key].log_e if key in state.processes else np.zeros(1) for key in keys]
-    return float(log_mean_exp(np.stack(np.broadcast_arrays(*ways), axis=-1)).min())
+    return float(reduce(np.logaddexp, ways).min()) - math.log(len(ways))

@@ -6,7 +6,9 @@ counts can be read. A worker's counts begin once the candidate is warm there.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cache, reduce
+from itertools import compress
+from operator import lt
 from typing import Any, Final
 
 from router.evidence import MIN_AGE_SECONDS, Arm, Block, arm_from_json
@@ -178,14 +180,13 @@ def _cut_one(
     head = Block(ground.model, ground.rollout, mark.epoch, SOURCE, cursor.index + 1)
     if went_back:
         return moved, replace(head, problem="the counters went back: a state directory was lost")
-    ours, theirs = candidate.since(mark.candidate), stable.since(mark.stable)
+    weights = mark.weights or (None, None)
+    ours, theirs = candidate.since(mark.candidate, weights[0]), stable.since(mark.stable, weights[1])
     requests, age = ours.done + theirs.done, ground.now - mark.at
     if not _is_due(requests, age, mark, (ground.now - cursor.began, policy)):
         return mark, None
     if requests + ours.assigned + theirs.assigned == 0:
         return moved, None
-    weights = mark.weights or (None, None)
-    ours, theirs = replace(ours, weight_ppm=weights[0]), replace(theirs, weight_ppm=weights[1])
     return moved, replace(head, candidate=ours, stable=theirs)
 
 
@@ -201,7 +202,7 @@ def _fell(now: Arm, before: Arm) -> bool:
     """Whether a count is lower than it was: no counter does that by itself."""
     plain = (now.assigned < before.assigned, now.done < before.done, now.errors < before.errors)
     cells = ((now.latency, before.latency), (now.classes, before.classes), (now.scores, before.scores))
-    return any(plain) or any(any(a < b for a, b in zip(ours, theirs, strict=False)) for ours, theirs in cells)
+    return any(plain) or any(any(map(lt, ours, theirs)) for ours, theirs in cells)
 
 
 def _arms(cursor: Cursor, mark: Mark, counted: Counted, policy: Policy) -> tuple[Arm, Arm]:
@@ -288,10 +289,16 @@ def lean(arm: Arm) -> dict[str, Any]:
     told: dict[str, Any] = {name: value for name in _NUMBERS if (value := getattr(arm, name))}
     for name in _CELLS:
         if cells := getattr(arm, name):
-            told[name] = {"n": len(cells), **{str(at): count for at, count in enumerate(cells) if count}}
+            found = zip(compress(_places(len(cells)), cells), filter(None, cells), strict=True)
+            told[name] = {"n": len(cells), **dict(found)}
     if arm.flags:
         told["flags"] = {name: list(pair) for name, pair in arm.flags.items()}
     return told
+
+
+@cache
+def _places(cells: int) -> tuple[str, ...]:
+    return tuple(map(str, range(cells)))
 
 
 def full(told: Mapping[str, Any]) -> Arm:

@@ -7,6 +7,7 @@ the rollout's phase and its event, with the blocks in a table beside it. So a re
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from router.analysis import ASSIGNMENT, SequentialVerdict, Wealth, assess
@@ -33,8 +34,9 @@ UNSHAPED: Final = (str(Metric.CLASS_SHARE), str(Metric.SCORE))
 Document = dict[str, Any]
 
 
-def _listed(watched: Document) -> Document:
-    return {**watched, "labels": list(watched["labels"])}
+@lru_cache(maxsize=256)  # the same at each look
+def _shape_json(shape: Shape) -> Document:
+    return {name: {**told, "labels": list(told["labels"])} for name, told in asdict(shape).items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +52,7 @@ class Evidence:
 
     def to_json(self) -> Document:
         """Plain JSON values; numbers come back exactly."""
-        shape = None if self.shape is None else {name: _listed(told) for name, told in asdict(self.shape).items()}
+        shape = None if self.shape is None else _shape_json(self.shape)
         told = {"version": VERSION, "shape": shape, "rows": self.rows}
         return {
             **told,

@@ -8,6 +8,7 @@ order of `Block.order`. A block closes by time and by numbers of requests, never
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import reduce
+from operator import add, sub
 from typing import Any
 
 from router.errors import InvalidArgument
@@ -15,6 +16,11 @@ from router.errors import InvalidArgument
 MIN_REQUESTS = 20
 MIN_AGE_SECONDS = 1.0
 MAX_AGE_SECONDS = 60.0
+
+
+def _require_part(name: str, k: int, n: int) -> None:
+    if not 0 <= k <= n:
+        raise InvalidArgument(f"{name}: {k} of {n} requests cannot be")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +45,10 @@ class Arm:
     weight_ppm: int | None = None
 
     def __post_init__(self) -> None:
-        pairs = [("errors", self.done, self.errors), ("rewards_good", self.rewards, self.rewards_good)]
-        pairs += [(f"flags.{name}", n, k) for name, (n, k) in self.flags.items()]
-        for name, n, k in pairs:
-            if not 0 <= k <= n:
-                raise InvalidArgument(f"{name}: {k} of {n} requests cannot be")
+        _require_part("errors", self.errors, self.done)
+        _require_part("rewards_good", self.rewards_good, self.rewards)
+        for name, (n, k) in self.flags.items():
+            _require_part(f"flags.{name}", k, n)
         for cells in (self.latency, self.classes, self.scores, (self.assigned,)):
             if cells and min(cells) < 0:
                 raise InvalidArgument(f"a count is negative: {min(cells)}")
@@ -73,9 +78,9 @@ class Arm:
             weight_ppm=self.weight_ppm if self.weight_ppm is not None else other.weight_ppm,
         )
 
-    def since(self, earlier: "Arm") -> "Arm":
+    def since(self, earlier: "Arm", weight_ppm: int | None = None) -> "Arm":
         """What was added since an earlier reading of the same counters. A family that went down was started anew, and
-        counts from 0."""
+        counts from 0. weight_ppm: the planned share meanwhile, if that is not the present one."""
         done, errors = _since((self.done, self.errors), (earlier.done, earlier.errors))
         rewards, good = _since((self.rewards, self.rewards_good), (earlier.rewards, earlier.rewards_good))
         flags = {}
@@ -92,7 +97,7 @@ class Arm:
             rewards=rewards,
             rewards_good=good,
             flags=flags,
-            weight_ppm=self.weight_ppm,
+            weight_ppm=self.weight_ppm if weight_ppm is None else weight_ppm,
         )
 
 
@@ -197,10 +202,11 @@ def _added_pair(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]
 def _added(name: str, one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
     if one and other and len(one) != len(other):
         raise InvalidArgument(f"{name}: {len(one)} cells and {len(other)} do not add up")
-    return tuple(a + b for a, b in zip(one, other, strict=True)) if one and other else tuple(one or other)
+    return tuple(map(add, one, other)) if one and other else tuple(one or other)
 
 
 def _since(now: tuple[int, ...], earlier: tuple[int, ...]) -> tuple[int, ...]:
-    if len(now) != len(earlier) or any(a < b for a, b in zip(now, earlier, strict=True)):
+    if len(now) != len(earlier):
         return now
-    return tuple(a - b for a, b in zip(now, earlier, strict=True))
+    added = tuple(map(sub, now, earlier))
+    return now if min(added, default=0) < 0 else added

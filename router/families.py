@@ -42,13 +42,25 @@ class Marks:
     def marked(self) -> Floats:
         return self.candidate_k + self.control_k
 
+    @property
+    def totals(self) -> tuple[Floats, Floats, Floats]:
+        """Requests of the candidate and of the control, and the marked ones of both."""
+        return self.candidate_n, self.control_n, self.marked
+
+
+def _fixed(numbers: Floats) -> Floats:
+    numbers.flags.writeable = False
+    return numbers
+
+
+UPWARDS, DOWNWARDS = _fixed(np.asarray(ODDS_GRID)), _fixed(np.negative(ODDS_GRID))
+"""Alternatives of family A for "more often" and "less often"."""
+
 
 @cache
 def two_sided(grid: tuple[float, ...]) -> Floats:
     """The grid upwards, then the same downwards; not to be written to."""
-    both = np.concatenate([grid, np.negative(grid)])
-    both.flags.writeable = False
-    return both
+    return _fixed(np.concatenate([grid, np.negative(grid)]))
 
 
 def conditional_llr(marks: Marks, theta: ArrayLike, log_margin: ArrayLike = 0.0) -> Floats:

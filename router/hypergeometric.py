@@ -72,24 +72,24 @@ def _alike(ranked: Floats, first: int, alternatives: int) -> int:
     return min(end, first + max(1, int(_TOGETHER / alternatives / _terms(float(ranked[end - 1])))))
 
 
-def _log_weights(counts: Counts) -> tuple[Floats, Floats]:
+def log_weights(counts: Counts) -> tuple[Floats, Floats]:
     """The first k of each row [rows], and log C(n_c, k) C(n_s, m - k) from there on, from the ratios of neighbours (no
     factorials): [rows, terms], -inf behind the last."""
     n_c, n_s, m = (count[:, None] for count in counts)
     first, last = np.maximum(0.0, m - n_s), np.minimum(m, n_c)
-    k = first + np.arange(int((last - first).max()) + 1)
-    inside = k < last
-    up = np.where(inside, (n_c - k) * (m - k), 1.0)
-    down = np.where(inside, (k + 1.0) * (n_s - m + k + 1.0), 1.0)
-    steps = np.where(inside, np.log(up / down), -np.inf)[:, :-1]
-    return first[:, 0], np.concatenate([np.zeros((len(first), 1)), np.cumsum(steps, axis=1)], axis=1)
+    k = first + np.arange(int((last - first).max()))
+    with np.errstate(divide="ignore"):  # log 0 = -inf behind the last
+        steps = np.log(np.maximum(n_c - k, 0.0) * np.maximum(m - k, 0.0) / ((k + 1.0) * (n_s - m + 1.0 + k)))
+    logs = np.zeros((len(first), k.shape[1] + 1))
+    np.add.accumulate(steps, axis=1, out=logs[:, 1:])
+    return first[:, 0], logs
 
 
 def _direct_sums(counts: Counts, theta: Floats) -> Floats:
     """Term by term, each row with alternatives of its own."""
-    first, log_weights = _log_weights(counts)
-    k = first[:, None] + np.arange(log_weights.shape[1])
-    terms = theta[:, :, None] * k[:, None, :] + log_weights[:, None, :]
+    first, logs = log_weights(counts)
+    k = first[:, None] + np.arange(logs.shape[1])
+    terms = theta[:, :, None] * k[:, None, :] + logs[:, None, :]
     top = terms.max(axis=-1, keepdims=True)
     sums: Floats = top[..., 0] + np.log(np.exp(terms - top).sum(axis=-1))
     return sums
@@ -98,12 +98,12 @@ def _direct_sums(counts: Counts, theta: Floats) -> Floats:
 def _power_sums(counts: Counts, theta: Floats) -> Floats:
     """The same for alternatives that all rows share: one product of matrices. A row's weights are at most 1 and powers
     within exp(+-_REACH), so that a term that underflows is below the rounding of the sum."""
-    first, log_weights = _log_weights(counts)
-    terms = np.arange(log_weights.shape[1])
+    first, logs = log_weights(counts)
+    terms = np.arange(logs.shape[1])
     if np.abs(theta).max() * terms[-1] > _REACH:
         return _direct_sums(counts, np.broadcast_to(theta, (len(first), len(theta))))
-    top = log_weights.max(axis=1, keepdims=True)
-    powers = np.exp(log_weights - top) @ np.exp(terms[:, None] * theta)
+    top = logs.max(axis=1, keepdims=True)
+    powers = np.exp(logs - top) @ np.exp(terms[:, None] * theta)
     sums: Floats = top + np.log(powers) + first[:, None] * theta
     return sums
 

@@ -79,7 +79,7 @@ class Judge:
 
     async def assess(self, question: Question) -> Assessment:
         """See `Assessor`."""
-        copies = await self._readings.now()
+        copies = await self._readings.now(question.model)
         reading = read_counts(copies, question.route)
         memory = recalled(question, reading)
         counts = since(reading, memory.base)
@@ -95,7 +95,7 @@ class Judge:
 
     async def watch(self, question: Question) -> Assessment:
         """See `Assessor`."""
-        return self._court.watch(question, await self._readings.now())
+        return self._court.watch(question, await self._readings.now(question.model))
 
     def refuses(self, check: Check) -> str | None:
         """See `Assessor`."""

@@ -7,7 +7,7 @@ alone: whether more than its tail is above that.
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -15,14 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.evidence import Block
-from router.families import (
-    ODDS_GRID,
-    Floats,
-    Marks,
-    conditional_llr,
-    rates_above,
-    rates_below,
-)
+from router.families import DOWNWARDS, UPWARDS, Floats, Marks, rates_above, rates_below
 from router.ledger import (
     FLOOR,
     HARM,
@@ -30,19 +23,21 @@ from router.ledger import (
     Bets,
     CheckState,
     Observed,
+    Observing,
+    Placed,
     Run,
     cells_of,
     count,
-    design_grids,
     epochs_of,
     histories,
     ratio_key,
     summed,
     told_cells,
 )
-from router.sequences import ratio_likelihood
+from router.sequences import ratio_grid
 from router.sequential import LatencyCheck
-from router.wealth import design_prior, even_prior, log_mean_exp
+from router.tilts import Ask
+from router.wealth import Played, design_prior, even_prior, log_mean_exp
 
 _TAIL_MARKS, _MOST_HISTORY = 20.0, 10_000.0
 """An edge is chosen once this many control requests are expected above it (after 2,000 requests for p99), or after
@@ -52,7 +47,7 @@ _SLACK_UP, _SLACK_DOWN = 0.003, 1.01
 _FAR_APART = 4.0
 
 
-def observe_latency(check: LatencyCheck, state: CheckState, blocks: Sequence[Block]) -> Observed:
+def observe_latency(check: LatencyCheck, state: CheckState, blocks: Sequence[Block]) -> Observing:
     """Bets of family A on a run of blocks, a row for each quantile, and for harm those between them too."""
     cells = len(check.edges) + 1
     ours = cells_of(check, [block.candidate.latency for block in blocks], cells)
@@ -64,21 +59,30 @@ def observe_latency(check: LatencyCheck, state: CheckState, blocks: Sequence[Blo
     seen = histories(state, theirs)
     edges = _edges_of(check, state, seen, epochs)
     above = (_above(ours), _above(theirs), _above(seen[:-1]))
-    bets, named = Bets(state), edges[:, : len(check.quantiles)]
-    llr = conditional_llr(_slower(check, edges, above, 1.0 + check.max_increase, up=True), ODDS_GRID)
-    bets.add(HARM, llr.reshape(*edges.shape, -1), even_prior(llr.shape[1]))
-    for ratio in dict.fromkeys(margin.ratio for margin in check.margins if margin.ratio is not None):
-        grids = design_grids(_designs(check, named, above[2], ratio))
-        llr = conditional_llr(_slower(check, named, above, ratio), grids)
+    named = edges[:, : len(check.quantiles)]
+    run = Run(_slower(check, named, above, 1.0), epochs, seen, tuple(edges[-1].tolist()))
+    asked = [
+        Ask(_slower(check, edges, above, 1.0 + check.max_increase, up=True), UPWARDS),
+        Ask(run.marks, ratio_grid()),
+    ]
+    ratios = tuple(dict.fromkeys(margin.ratio for margin in check.margins if margin.ratio is not None))
+    for ratio in ratios:
+        designs = _designs(check, named, above[2], ratio)
+        asked.append(Ask(_slower(check, named, above, ratio), DOWNWARDS, design=designs))
+    harm, likelihood, *safe = yield asked
+    bets = Bets(state)
+    bets.add(HARM, harm.reshape(*edges.shape, -1), even_prior(harm.shape[1]))
+    for ratio, llr in zip(ratios, safe, strict=True):
         bets.add(ratio_key(ratio), llr.reshape(*named.shape, -1), design_prior(llr.shape[1]))
     if check.ignore_below > 0.0:
         _bet_on_floor(check, above, bets)
-    same = _slower(check, named, above, 1.0)
-    processes, paths = bets.play()
-    after = summed(state.likelihood, ratio_likelihood(same).reshape(*named.shape, -1))[-1]
-    run = Run(same, epochs, seen, tuple(edges[-1].tolist()))
-    harm = np.minimum(paths[HARM], paths.get(FLOOR, paths[HARM]))
-    return Observed(count(state, run, processes, after), told, log_mean_exp(harm))
+
+    def settle(played: Mapping[str, Played]) -> Observed:
+        after = summed(state.likelihood, likelihood.reshape(*named.shape, -1))[-1]
+        path = played[HARM].path if FLOOR not in played else np.minimum(played[HARM].path, played[FLOOR].path)
+        return Observed(count(state, run, bets.after(played), after), told, log_mean_exp(path))
+
+    return Placed(bets, settle)
 
 
 def _bet_on_floor(check: LatencyCheck, above: Sequence[Floats], bets: Bets) -> None:

@@ -1,6 +1,6 @@
 """What a check knows so far: its e-processes, and the counts behind them. Pure; numpy only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from router.errors import InvalidArgument
 from router.evidence import Block
-from router.families import ODDS_GRID, SAFE_FRACTIONS, Floats, Marks, bernoulli_llr, rates_below
+from router.families import SAFE_FRACTIONS, Floats, Marks, bernoulli_llr, rates_below
+from router.packing import packed, unpacked
 from router.sequential import Margin, SequentialCheck
-from router.wealth import Bet, EProcess, design_prior, even_prior, play
+from router.tilts import Ask
+from router.wealth import Bet, EProcess, Played, design_prior, even_prior
 
 HARM, FLOOR, QUICK = "harm", "floor", "quick"
 """E-processes against "no worse than tolerated", "too small to matter", and "too slow to be called quick"."""
@@ -42,16 +44,16 @@ class CheckState:
             "epoch": self.epoch,
             "requests": list(self.requests),
             "totals": self.totals.tolist(),
-            "history": self.history.tolist(),
+            "history": packed(self.history),
             "edges": list(self.edges),
             "processes": {name: process.to_json() for name, process in self.processes.items()},
-            "likelihood": self.likelihood.tolist(),
+            "likelihood": packed(self.likelihood),
         }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "CheckState":
         """The state that `to_json` described."""
-        totals, history, likelihood = (np.asarray(content[x], dtype=np.float64) for x in _ARRAYS)
+        totals, history, likelihood = (unpacked(content[x]) for x in _ARRAYS)
         processes = {name: EProcess.from_json(value) for name, value in content["processes"].items()}
         candidate, control = content["requests"]
         edges = tuple(content["edges"])
@@ -111,11 +113,11 @@ def count(state: CheckState, run: Run, processes: Mapping[str, EProcess], likeli
     parts = (run.marks.candidate_n, run.marks.candidate_k, run.marks.control_n, run.marks.control_k)
     added = np.array(parts).reshape(4, len(run.epochs), -1)
     epoch = max(state.epoch, *run.epochs)
-    present = [number for number, found in enumerate(run.epochs) if found == epoch]
+    present = added[:, [found == epoch for found in run.epochs], 0].sum(axis=1)
     ours, theirs = state.requests if epoch == state.epoch else (0, 0)
     return CheckState(
         epoch=epoch,
-        requests=(ours + int(added[0, present, 0].sum()), theirs + int(added[2, present, 0].sum())),
+        requests=(ours + int(present[0]), theirs + int(present[2])),
         totals=state.totals + np.add.reduce(added, axis=1).T,
         history=run.histories[-1],
         edges=run.edges or state.edges,
@@ -133,14 +135,16 @@ def summed(before: Floats, added: Floats) -> Floats:
 class Bets:
     """The bets of one check on a run of blocks, by the name of the process; begun where there is none."""
 
+    __slots__ = ("_processes", "placed")
+
     def __init__(self, state: CheckState) -> None:
+        self.placed: dict[str, Bet] = {}
         self._processes = state.processes
-        self._bets: dict[str, Bet] = {}
 
     def add(self, name: str, llr: Floats, prior: Floats) -> None:
         """llr: [T, rows, alternatives]."""
         process = self._processes.get(name) or EProcess.start(llr.shape[1], prior)
-        self._bets[name] = Bet(process, llr, prior)
+        self.placed[name] = Bet(process, llr, prior)
 
     def add_below(self, check: SequentialCheck, hits: Floats, n: Floats, design: Floats | None = None) -> None:
         """A bet for each limit that the candidate's rate may be shown to be below (family D); hits, n: [T]. `design`:
@@ -153,17 +157,22 @@ class Bets:
                 prior = design_prior(rates.shape[1])
             self.add(below_key(below), bernoulli_llr(hits, n, below, rates)[:, None], prior)
 
-    def play(self) -> tuple[dict[str, EProcess], dict[str, Floats]]:
-        """All processes after the run, and the paths of those that were bet on: [T, rows]."""
-        played = play(self._bets)
-        processes = {**self._processes, **{name: one.process for name, one in played.items()}}
-        return processes, {name: one.path for name, one in played.items()}
+    def after(self, played: Mapping[str, Played]) -> dict[str, EProcess]:
+        """All processes, once these bets were played."""
+        return {**self._processes, **{name: one.process for name, one in played.items()}}
 
 
-def design_grids(designs: Floats) -> Floats:
-    """Alternatives of non-inferiority tests: "no difference" (a design each), then the grid downwards. [rows, 13]."""
-    downwards = np.broadcast_to(np.negative(ODDS_GRID), (len(designs), len(ODDS_GRID)))
-    return np.concatenate([designs[:, None], downwards], axis=1)
+@dataclass(frozen=True, slots=True, eq=False)
+class Placed:
+    """What a check has bet on a run of blocks, and what it makes of the outcome."""
+
+    bets: Bets
+    settle: "Callable[[Mapping[str, Played]], Observed]"
+
+
+Observing = Generator[Sequence[Ask], Sequence[Floats], Placed | Observed]
+"""A check that looks at a run of blocks: it asks once, is answered, and bets; or it has nothing to bet on. So that the
+checks of a rollout are answered together, and their bets played together."""
 
 
 def ratio_key(ratio: float) -> str:

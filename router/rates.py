@@ -1,12 +1,12 @@
 """What blocks add to a check of a rate: against the control, or against a limit. Pure; numpy only."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from router.evidence import Block, Pairs
-from router.families import ODDS_GRID, Floats, Marks, bernoulli_llr, conditional_llr, paired_llr, rates_above
+from router.families import DOWNWARDS, UPWARDS, Floats, Marks, bernoulli_llr, paired_llr, rates_above
 from router.ledger import (
     ENOUGH_HISTORY,
     FLOOR,
@@ -14,45 +14,60 @@ from router.ledger import (
     Bets,
     CheckState,
     Observed,
+    Observing,
+    Placed,
     Run,
     count,
-    design_grids,
     epochs_of,
     histories,
     ratio_key,
     summed,
 )
-from router.sequences import paired_likelihood, ratio_likelihood
+from router.sequences import ratio_grid
 from router.sequential import LimitCheck, RateCheck
-from router.wealth import design_prior, even_prior
+from router.tilts import Ask
+from router.wealth import Played, design_prior, even_prior
 
 
-def observe_rate(check: RateCheck, state: CheckState, blocks: Sequence[Block]) -> Observed:
+def observe_rate(check: RateCheck, state: CheckState, blocks: Sequence[Block]) -> Observing:
     """Bets of families A (F for pairs) and D on a run of blocks."""
     counts = np.asarray([counts_of_rate(check, block) for block in blocks], dtype=np.float64)
-    told = counts[:, :, 0].sum(axis=1) > 0.0
+    told = counts[:, 0, 0] + counts[:, 1, 0] > 0.0
     if not told.any():
         return Observed(state, told)
     (n_c, k_c), (n_s, k_s) = counts[told].transpose(1, 2, 0)
     seen = histories(state, np.stack([n_s - k_s, k_s], axis=1))
     run = Run(Marks(n_c, k_c, n_s, k_s), epochs_of(blocks, told), seen)
+    ratios = tuple(dict.fromkeys(margin.ratio for margin in check.margins if margin.ratio is not None))
+    asked = _asks(check, run, ratios)
+    harm, likelihood, *safe = (yield asked) if check.mark != "paired" else [_paired(ask) for ask in asked]
     bets = Bets(state)
-    tolerated = log_odds_margins(check, seen[:-1], check.tolerated)
-    bets.add(HARM, _rate_llr(check, run.marks, np.asarray(ODDS_GRID), tolerated)[:, None], even_prior(len(ODDS_GRID)))
+    bets.add(HARM, harm[:, None], even_prior(harm.shape[1]))
+    for ratio, llr in zip(ratios, safe, strict=True):
+        bets.add(ratio_key(ratio), llr[:, None], design_prior(llr.shape[1]))
     if check.ignore_below > 0.0:
         rates = rates_above(check.ignore_below)
         bets.add(FLOOR, bernoulli_llr(k_c, n_c, check.ignore_below, rates)[:, None], even_prior(len(rates)))
-    for ratio in dict.fromkeys(margin.ratio for margin in check.margins if margin.ratio is not None):
-        margins = log_odds_margins(check, seen[:-1], ratio)
-        grids = design_grids(-np.where((margins == 0.0) | np.isnan(margins), 0.1, margins))
-        llr = _rate_llr(check, run.marks, grids, margins)
-        bets.add(ratio_key(ratio), llr[:, None], design_prior(llr.shape[1]))
     bets.add_below(check, k_c, n_c, low_rate(seen[:-1]))
-    processes, paths = bets.play()
-    likelihood = paired_likelihood(k_c, k_s) if check.mark == "paired" else ratio_likelihood(run.marks)
-    harm = np.minimum(paths[HARM], paths.get(FLOOR, paths[HARM]))[:, 0]
-    after = summed(state.likelihood, likelihood[:, None])[-1]
-    return Observed(count(state, run, processes, after), told, harm)
+
+    def settle(played: Mapping[str, Played]) -> Observed:
+        after = summed(state.likelihood, likelihood[:, None])[-1]
+        path = played[HARM].path if FLOOR not in played else np.minimum(played[HARM].path, played[FLOOR].path)
+        return Observed(count(state, run, bets.after(played), after), told, path[:, 0])
+
+    return Placed(bets, settle)
+
+
+def _asks(check: RateCheck, run: Run, ratios: Sequence[float]) -> list[Ask]:
+    """Of harm, of the likelihood of each ratio, and of each margin. Nothing is asked while a margin is not known."""
+    seen = run.histories[:-1]
+    found = [Ask(run.marks, UPWARDS, log_odds_margins(check, seen, check.tolerated))]
+    found.append(Ask(run.marks, ratio_grid()))
+    for ratio in ratios:
+        margins = log_odds_margins(check, seen, ratio)
+        design = -np.where((margins == 0.0) | np.isnan(margins), 0.1, margins)
+        found.append(Ask(run.marks, DOWNWARDS, margins, design))
+    return found
 
 
 def counts_of_rate(check: RateCheck, block: Block) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -64,14 +79,10 @@ def counts_of_rate(check: RateCheck, block: Block) -> tuple[tuple[int, int], tup
     return ((n_c, n_c - k_c), (n_s, n_s - k_s)) if check.more_is_better else ((n_c, k_c), (n_s, k_s))
 
 
-def _rate_llr(check: RateCheck, marks: Marks, theta: Floats, log_margins: Floats) -> Floats:
-    """[T, alternatives]; nothing is bet while the margin is not known."""
-    if check.mark == "paired":
-        return paired_llr(marks.candidate_k, marks.control_k, theta, log_margins[:, None])
-    unknown = np.isnan(log_margins)
-    llr = conditional_llr(marks, theta, np.where(unknown, 0.0, log_margins) if log_margins.any() else 0.0)
-    llr[unknown] = 0.0
-    return llr
+def _paired(ask: Ask) -> Floats:
+    """The same of family F."""
+    margins = 0.0 if ask.log_margins is None else ask.log_margins[:, None]
+    return paired_llr(ask.marks.candidate_k, ask.marks.control_k, ask.tilts, margins)
 
 
 def log_odds_margin(check: RateCheck, history: Floats, ratio: float) -> float | None:
@@ -123,7 +134,7 @@ def limit_llr(check: LimitCheck, block: Block) -> Floats:
     return bernoulli_llr(k, n, check.limit, rates_above(check.limit))
 
 
-def observe_limit(check: LimitCheck, state: CheckState, blocks: Sequence[Block]) -> Observed:
+def observe_limit(check: LimitCheck, state: CheckState, blocks: Sequence[Block]) -> Observing:
     """Bets of family D on a run of blocks."""
     counts = np.asarray([counts_of_limit(check, block) for block in blocks], dtype=np.float64)
     told = counts[:, 0] > 0.0
@@ -135,5 +146,9 @@ def observe_limit(check: LimitCheck, state: CheckState, blocks: Sequence[Block])
     bets = Bets(state)
     bets.add(HARM, bernoulli_llr(k, n, check.limit, rates)[:, None], even_prior(len(rates)))
     bets.add_below(check, k, n)
-    processes, paths = bets.play()
-    return Observed(count(state, run, processes, state.likelihood), told, paths[HARM][:, 0])
+    yield ()  # nothing is asked of family A
+
+    def settle(played: Mapping[str, Played]) -> Observed:
+        return Observed(count(state, run, bets.after(played), state.likelihood), told, played[HARM].path[:, 0])
+
+    return Placed(bets, settle)

@@ -1,18 +1,21 @@
 """What blocks add to a check of predictions: shares of classes, the distribution of a score. Pure; numpy only."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router.evidence import Block
-from router.families import ODDS_GRID, SCORE_GRID, Floats, Marks, conditional_llr, tilt_llr, two_sided
+from router.families import DOWNWARDS, SCORE_GRID, UPWARDS, Floats, Marks, tilt_llr, two_sided
 from router.ledger import (
     ENOUGH_HISTORY,
     HARM,
     Bets,
     CheckState,
     Observed,
+    Observing,
+    Placed,
     Run,
     cells_of,
     count,
@@ -22,21 +25,27 @@ from router.ledger import (
     told_cells,
 )
 from router.sequential import ClassCheck, ScoreCheck, SequentialCheck
-from router.wealth import even_prior, log_mean_exp
+from router.tilts import Ask
+from router.wealth import Played, even_prior, log_mean_exp
 
 
-def observe_classes(check: ClassCheck, state: CheckState, blocks: Sequence[Block]) -> Observed:
+def observe_classes(check: ClassCheck, state: CheckState, blocks: Sequence[Block]) -> Observing:
     """Bets of family A on a run of blocks, up and down, a row for each class."""
     ours, theirs, told = _both(check, blocks, "classes", check.classes)
     if not told.any():
         return Observed(state, told)
     n_c, n_s = (np.repeat(cells.sum(axis=1), check.classes) for cells in (ours, theirs))
     run = Run(Marks(n_c, ours.ravel(), n_s, theirs.ravel()), epochs_of(blocks, told), histories(state, theirs))
-    bets, llr = Bets(state), _class_llr(check, run)
+    found = yield _off(check, run)
+    llr = np.concatenate(found, axis=1)
+    bets = Bets(state)
     bets.add(HARM, llr.reshape(len(ours), check.classes, -1), even_prior(llr.shape[1]))
-    processes, paths = bets.play()
-    likelihood = summed(state.likelihood, _share_moments(ours, theirs))[-1]
-    return Observed(count(state, run, processes, likelihood), told, log_mean_exp(paths[HARM]))
+
+    def settle(played: Mapping[str, Played]) -> Observed:
+        likelihood = summed(state.likelihood, _share_moments(ours, theirs))[-1]
+        return Observed(count(state, run, bets.after(played), likelihood), told, log_mean_exp(played[HARM].path))
+
+    return Placed(bets, settle)
 
 
 def _both(
@@ -49,31 +58,19 @@ def _both(
     return ours[told], theirs[told], told
 
 
-def _class_llr(check: ClassCheck, run: Run) -> Floats:
-    """[T x classes, up and down]. The tolerance becomes odds at the control's shares before each block."""
+def _off(check: ClassCheck, run: Run) -> tuple[Ask, Ask]:
+    """Share above share + tolerance, and below share - tolerance, at the control's shares before each block; a bound
+    outside (0, 1) cannot be passed, and nothing is said before enough is known."""
     if check.tolerance == 0.0:
-        return conditional_llr(run.marks, two_sided(ODDS_GRID))
+        return Ask(run.marks, UPWARDS), Ask(run.marks, DOWNWARDS)
     before = run.histories[:-1]
     seen = before.sum(axis=1, keepdims=True)
     shares = ((before + 0.5) / (seen + 0.5 * check.classes)).ravel()
-    llr = _off(run.marks, shares, check.tolerance)
-    llr[np.repeat(seen[:, 0] < ENOUGH_HISTORY, check.classes)] = 0.0
-    return llr
-
-
-def _off(marks: Marks, shares: Floats, tolerance: float) -> Floats:
-    """Share above share + tolerance, and below share - tolerance; a bound outside (0, 1) cannot be passed."""
-    signs = np.array([[1.0], [-1.0]])
-    bounds = shares + tolerance * signs
-    possible = (bounds > 0.0) & (bounds < 1.0)
-    inside = np.where(possible, bounds, 0.5)
-    margins = np.log(inside / (1.0 - inside)) - np.log(shares / (1.0 - shares))
-    grids = np.repeat(signs * np.asarray(ODDS_GRID), len(shares), axis=0)
-    twice = Marks(
-        *(np.concatenate([x, x]) for x in (marks.candidate_n, marks.candidate_k, marks.control_n, marks.control_k))
-    )
-    llr = np.where(possible.reshape(-1, 1), conditional_llr(twice, grids, margins.ravel()), 0.0)
-    return np.concatenate([llr[: len(shares)], llr[len(shares) :]], axis=1)
+    bounds = np.stack([shares + check.tolerance, shares - check.tolerance])
+    known = (bounds > 0.0) & (bounds < 1.0) & np.repeat(seen[:, 0] >= ENOUGH_HISTORY, check.classes)
+    inside = np.where(known, bounds, 0.5)
+    margins = np.where(known, np.log(inside / (1.0 - inside)) - np.log(shares / (1.0 - shares)), math.nan)
+    return Ask(run.marks, UPWARDS, margins[0]), Ask(run.marks, DOWNWARDS, margins[1])
 
 
 def _share_moments(ours: Floats, theirs: Floats) -> Floats:
@@ -85,7 +82,7 @@ def _share_moments(ours: Floats, theirs: Floats) -> Floats:
     return np.stack([h * shift, np.broadcast_to(h, ours.shape), h * shares * (1.0 - shares)], axis=2)
 
 
-def observe_score(check: ScoreCheck, state: CheckState, blocks: Sequence[Block]) -> Observed:
+def observe_score(check: ScoreCheck, state: CheckState, blocks: Sequence[Block]) -> Observing:
     """Bets of family B on a run of blocks. There is no harm while the estimated shift is below its gate."""
     ours, theirs, told = _both(check, blocks, "scores", check.buckets)
     if not told.any():
@@ -94,12 +91,17 @@ def observe_score(check: ScoreCheck, state: CheckState, blocks: Sequence[Block])
     run = Run(Marks(n_c, nothing, n_s, nothing), epochs_of(blocks, told), histories(state, theirs))
     bets, llr = Bets(state), tilt_llr(ours, theirs, two_sided(SCORE_GRID))
     bets.add(HARM, llr[:, None], even_prior(llr.shape[1]))
-    processes, paths = bets.play()
-    likelihood = summed(state.likelihood, _shift_moments(ours, theirs)[:, None])
-    weighted, weight = likelihood[:, 0, 0], likelihood[:, 0, 1]
-    closed = np.abs(weighted) < check.min_auc_shift * weight
-    harm = np.where(closed | (weight == 0.0), np.minimum(paths[HARM][:, 0], 0.0), paths[HARM][:, 0])
-    return Observed(count(state, run, processes, likelihood[-1]), told, harm)
+    yield ()  # nothing is asked of family A
+
+    def settle(played: Mapping[str, Played]) -> Observed:
+        path = played[HARM].path[:, 0]
+        likelihood = summed(state.likelihood, _shift_moments(ours, theirs)[:, None])
+        weighted, weight = likelihood[:, 0, 0], likelihood[:, 0, 1]
+        closed = np.abs(weighted) < check.min_auc_shift * weight
+        harm = np.where(closed | (weight == 0.0), np.minimum(path, 0.0), path)
+        return Observed(count(state, run, bets.after(played), likelihood[-1]), told, harm)
+
+    return Placed(bets, settle)
 
 
 def _shift_moments(ours: Floats, theirs: Floats) -> Floats:

@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router.families import Floats
+from router.packing import packed, unpacked
+
+Name = TypeVar("Name")
 
 CASH = 0.5
 FIXED_SHARE = 1e-3
@@ -57,20 +60,16 @@ class EProcess:
         peak: Floats = np.maximum(self.peak, np.maximum.reduce(path, axis=0))
         return peak
 
-    def after(self, path: Floats, weights: Floats) -> "EProcess":
-        """With this path of log_e behind it, and its wealth spread so."""
-        return EProcess(path[-1], self.peak_after(path), weights)
-
     def update(self, llr: Floats, prior: Floats) -> "EProcess":
         """After one block with log likelihood ratios llr [rows, alternatives]. `prior` is where fixed share goes."""
         return play({"": Bet(self, llr[None], prior)})[""].process
 
     def to_json(self) -> dict[str, Any]:
-        return {"log_e": self.log_e.tolist(), "peak": self.peak.tolist(), "weights": self.weights.tolist()}
+        return {"log_e": self.log_e.tolist(), "peak": self.peak.tolist(), "weights": packed(self.weights)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "EProcess":
-        return cls(*(np.asarray(content[name], dtype=np.float64) for name in ("log_e", "peak", "weights")))
+        return cls(*(unpacked(content[name]) for name in ("log_e", "peak", "weights")))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +89,7 @@ class Played:
     path: Floats
 
 
-def play(bets: Mapping[str, Bet]) -> dict[str, Played]:
+def play(bets: Mapping[Name, Bet]) -> dict[Name, Played]:
     """All bets on one run of blocks, block after block. The rows of all of them move together, padded to the width of
     the widest: a block costs the same few array operations whatever the number of processes."""
     ends = list(accumulate(bet.llr.shape[1] for bet in bets.values()))
@@ -99,16 +98,19 @@ def play(bets: Mapping[str, Bet]) -> dict[str, Played]:
     blocks = len(next(iter(bets.values())).llr)
     logs = np.full((blocks, ends[-1], width), -np.inf)
     logs[:, :, 0] = 0.0
-    starts, weights, shared = np.empty((1, ends[-1])), np.zeros((ends[-1], width)), np.zeros((ends[-1], width))
+    weights, shared = np.zeros((2, ends[-1], width))
     for rows, bet in zip(places, bets.values(), strict=True):
         logs[:, rows, 1 : len(bet.prior)] = bet.llr
-        starts[0, rows], weights[rows, : len(bet.prior)] = bet.process.log_e, bet.process.weights
+        weights[rows, : len(bet.prior)] = bet.process.weights
         shared[rows, : len(bet.prior)] = bet.prior
+    starts = np.concatenate([bet.process.log_e for bet in bets.values()])
+    peaks = np.concatenate([bet.process.peak for bet in bets.values()])
     tops = np.maximum.reduce(logs, axis=2)
     weights, totals = _spread(weights, np.exp(logs - tops[:, :, None]), FIXED_SHARE * shared)
-    path = np.add.accumulate(np.concatenate([starts, tops + np.log(totals)]))[1:]
+    path = np.add.accumulate(np.concatenate([starts[None], tops + np.log(totals)]))[1:]
+    peaks, last = np.maximum(peaks, np.maximum.reduce(path, axis=0)), path[-1]
     return {
-        name: Played(bet.process.after(path[:, rows], weights[rows, : len(bet.prior)]), path[:, rows])
+        name: Played(EProcess(last[rows], peaks[rows], weights[rows, : len(bet.prior)]), path[:, rows])
         for (name, bet), rows in zip(bets.items(), places, strict=True)
     }
 

@@ -11,6 +11,7 @@ from router import analysis
 from router.analysis import ASSIGNMENT, Decision, SequentialVerdict, Wealth, assess, odds_text
 from router.errors import InvalidArgument
 from router.evidence import Arm, Block, merge_workers
+from router.packing import unpacked
 from router.sequential import Action, Budgets, ClassCheck, LatencyCheck, LimitCheck, Margin, RateCheck, SequentialCheck
 from router.sequential import default_checks as defaults
 from router.verdict import VerdictKind
@@ -68,6 +69,8 @@ def assert_alike(one: object, other: object) -> None:
             assert_alike(a, b)
     elif isinstance(one, float):
         assert one == pytest.approx(other, rel=1e-9, abs=1e-9)
+    elif isinstance(one, str) and one != other:
+        assert unpacked(one) == pytest.approx(unpacked(other), rel=1e-9, abs=1e-9)
     else:
         assert one == other
 
