@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from router.arms import read_arms
-from router.cutting import Cursor, Ground, Subject, cut
+from router.cursor import Cursor, Ground, Subject
+from router.cutting import cut
 from router.demands import Shape, limits_of
 from router.detector import Detector, detect
 from router.errors import InvalidArgument

@@ -10,7 +10,8 @@ from operator import add
 from typing import Final
 
 from router import telemetry
-from router.cutting import TOGETHER, Counted, Subject
+from router.cursor import Counted, Subject
+from router.cutting import TOGETHER
 from router.demands import INVALID, Shape, Watched
 from router.evidence import Arm
 from router.figures import ERROR, FAILURES, NONFINITE, OK

@@ -8,7 +8,7 @@ from typing import Any
 
 from router.afterwatch import Beat, keep_watch
 from router.assessor import Assessment, Question
-from router.cutting import Subject
+from router.cursor import Subject
 from router.errors import InvalidArgument
 from router.evaluator import EVIDENCE, Evidence, lost, verdict_from
 from router.replay import WATCH

@@ -11,14 +11,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 from router.analysis import ASSIGNMENT, SequentialVerdict, Wealth, assess
-from router.cutting import Cursor, full, lean
+from router.cursor import Cursor, full, lean
 from router.demands import Shape, Stand, Watched, checks_at
 from router.errors import InvalidArgument
 from router.evidence import Block
 from router.policy import Metric, Policy
 from router.sequential import Action
 from router.shelves import Shelves
-from router.strategies import Step
 from router.verdict import Verdict, VerdictKind
 
 EVIDENCE: Final = "evidence"
@@ -103,13 +102,6 @@ def verdict_from(finding: SequentialVerdict) -> Verdict:
 def lost(why: str) -> Verdict:
     """Whoever lost the wealth may not begin again with a full budget: the rollout ends (it can be started anew)."""
     return Verdict(VerdictKind.FAIL, EVIDENCE, f"{LOST}: {why}")
-
-
-def stand_of(
-    steps: tuple[Step, ...], index: int, shape: Shape | None, together: bool, accepted: Iterable[str] = ()
-) -> Stand:
-    """Where a rollout stands."""
-    return Stand(steps, index, shape, together, tuple(accepted))
 
 
 # The log

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from router.analysis import ASSIGNMENT, CheckVerdict, SequentialVerdict, Wealth, odds_text
 from router.cutting import MIRRORED
-from router.demands import Shape, checks_at
+from router.demands import Shape, Stand, checks_at
 from router.errors import InvalidArgument
-from router.evaluator import EVIDENCE, Evidence, judged, stand_of
+from router.evaluator import EVIDENCE, Evidence, judged
 from router.explanation import CheckExplanation, Estimate, explain
 from router.policy import Metric, Policy
 from router.sequential import Action, LatencyCheck, Margin, RateCheck, SequentialCheck
@@ -34,7 +34,7 @@ def evidence_document(
         evidence = Evidence.from_json(recorded)
     except InvalidArgument as error:
         return {"lost": error.message}
-    stand = stand_of(steps, max(0, index), evidence.shape, evidence.cursor.together, accepted)
+    stand = Stand(steps, max(0, index), evidence.shape, evidence.cursor.together, accepted)
     running = max((mark.epoch for mark in evidence.cursor.marks if mark.closed is None), default=None)
     epoch = evidence.wealth.epoch if running is None else running
     _, verdict = judged(policy, stand, evidence.wealth, (), epoch)

@@ -166,12 +166,14 @@ def binomial_llr(hits: ArrayLike, n: ArrayLike, share: ArrayLike, theta: ArrayLi
     return ratios
 
 
-def bernoulli_llr(hits: ArrayLike, n: ArrayLike, limit: float, rates: ArrayLike) -> Floats:
-    """Family D: one arm against a limit. hits, n: [rows]; rates: [alternatives], all above `limit` for the null "rate
-    <= limit", all below it for "rate >= limit"; 0 < limit < 1. Exact if each conditional rate keeps to the null."""
-    p = np.asarray(rates, dtype=np.float64)
-    k, total = (np.atleast_1d(np.asarray(x, dtype=np.float64))[:, None] for x in (hits, n))
-    return k * np.log(p / limit) + (total - k) * np.log((1.0 - p) / (1.0 - limit))
+def bernoulli_llr(hits: ArrayLike, n: ArrayLike, limit: ArrayLike, rates: ArrayLike) -> Floats:
+    """Family D: one arm against a limit, [..., alternatives]. hits, n, limit: [...], of shapes that fit each other;
+    rates: [..., alternatives], all above `limit` for the null "rate <= limit", all below it for "rate >= limit"; 0 <
+    limit < 1. Exact if each conditional rate keeps to the null."""
+    p, bound = np.asarray(rates, dtype=np.float64), np.asarray(limit, dtype=np.float64)[..., None]
+    k, total = (np.atleast_1d(np.asarray(x, dtype=np.float64))[..., None] for x in (hits, n))
+    llr: Floats = k * np.log(p / bound) + (total - k) * np.log((1.0 - p) / (1.0 - bound))
+    return llr
 
 
 def rates_above(limit: float) -> Floats:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from router.cutting import Subject
+from router.cursor import Subject
 from router.policy import Metric, Policy
 from router.rewards import reward_counts
 from router.shelves import Judged

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.evidence import Block
-from router.families import DOWNWARDS, UPWARDS, Floats, Marks, rates_above, rates_below
+from router.families import DOWNWARDS, UPWARDS, Floats, Marks, bernoulli_llr, rates_above, rates_below
 from router.ledger import (
     FLOOR,
     HARM,
@@ -89,23 +89,15 @@ def _bet_on_floor(check: LatencyCheck, above: Sequence[Floats], bets: Bets) -> N
     """Family D, the candidate alone: a row for each quantile on "its tail is not all that is above the floor", and, for
     safety, on "less than its tail is". Half of the latter lies on the share that the control had there before."""
     place = floor_edge(check) + 1
-    n, k = above[0][:, 0], above[0][:, place]
+    n, k = above[0][:, :1], above[0][:, place, None]
     usual = (above[2][:, place] + 0.5) / (above[2][:, 0] + 1.0)
     tails, above_tails, below_tails = _tails(marked_quantiles(check))
-    bets.add(FLOOR, _tail_llr(k, n, tails, above_tails), even_prior(above_tails.shape[1]))
+    bets.add(FLOOR, bernoulli_llr(k, n, tails, above_tails), even_prior(above_tails.shape[1]))
     if check.margins:
         named = below_tails[: len(check.quantiles)]
         design = np.clip(usual[:, None, None], named[:, :1], named[:, -1:])
         rates = np.concatenate([design, np.broadcast_to(named, (len(n), *named.shape))], axis=2)
-        bets.add(QUICK, _tail_llr(k, n, tails[: len(named)], rates), design_prior(rates.shape[2]))
-
-
-def _tail_llr(k: Floats, n: Floats, tails: Floats, rates: Floats) -> Floats:
-    """`bernoulli_llr` with each tail as the limit: [T, rows, alternatives]. rates: those of each row, in all blocks or
-    in each."""
-    hit, missed = np.log(rates / tails[:, None]), np.log((1.0 - rates) / (1.0 - tails[:, None]))
-    llr: Floats = k[:, None, None] * hit + (n - k)[:, None, None] * missed
-    return llr
+        bets.add(QUICK, bernoulli_llr(k, n, tails[: len(named)], rates), design_prior(rates.shape[2]))
 
 
 @cache

@@ -16,9 +16,9 @@ from router.advance import Acked, Assessed, Command, Compared, Input, Ready, Tic
 from router.analysis import ASSIGNMENT, SequentialVerdict, Wealth
 from router.assessor import Assessment, Contract, ContractKind
 from router.clock import Clock, Now
-from router.demands import Shape, Watched, applies, is_randomised
+from router.demands import Shape, Stand, Watched, applies, is_randomised
 from router.errors import InvalidArgument
-from router.evaluator import judged, stand_of, verdict_from
+from router.evaluator import judged, verdict_from
 from router.evidence import Block
 from router.history import Who
 from router.phases import Move, Phase
@@ -161,7 +161,7 @@ def _blocks(play: Play, scene: _Scene, length: float, rng: np.random.Generator) 
 def _looked(play: Play, scene: _Scene, blocks: Sequence[Block], length: float) -> _Scene:
     """After one look at new blocks."""
     policy, rollout, steps = _policy(play), scene.rollout, play.spec.steps
-    stand = stand_of(steps, rollout.step, _SHAPE, False)
+    stand = Stand(steps, rollout.step, _SHAPE, False)
     wealth, verdict = judged(policy, stand, scene.wealth, blocks, rollout.route_revision)
     second, index = scene.second + length * len(blocks), scene.index + len(blocks)
     ours, theirs = (

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from router.analysis import Wealth
-from router.demands import Shape, limits_of
+from router.demands import Shape, Stand, limits_of
 from router.detector import Detector, detect
-from router.evaluator import EVIDENCE, Evidence, block_of, judged, stand_of, told_of
+from router.evaluator import EVIDENCE, Evidence, block_of, judged, told_of
 from router.policy import Policy
 from router.strategies import Step
 
@@ -50,7 +50,7 @@ def replay(policy: Policy, steps: tuple[Step, ...], recorded: Mapping[str, Any],
 def _gathered(policy: Policy, steps: tuple[Step, ...], kept: Evidence, rows: Sequence[Document]) -> Replayed:
     wealth, count, blocks, last = Wealth(), 0, 0, ("no_data", "nothing was logged")
     for row in rows:
-        stand = stand_of(steps, row["step"], _shape_from(row, kept), row["batched"], row["accepted"])
+        stand = Stand(steps, row["step"], _shape_from(row, kept), row["batched"], tuple(row["accepted"]))
         found = [block_of(told) for told in row["blocks"]]
         wealth, verdict = judged(policy, stand, wealth, found, row["epoch"])
         count, blocks, last = count + 1, blocks + len(found), (str(verdict.kind), verdict.reason)

@@ -17,9 +17,9 @@ from router.analysis import ASSIGNMENT, SequentialVerdict, Wealth
 from router.analysis_body import AnalysisBody
 from router.analysis_spec import policy_of
 from router.arms import SPLIT, arm_of, shape_of
-from router.cutting import Subject
-from router.demands import Shape
-from router.evaluator import judged, stand_of
+from router.cursor import Subject
+from router.demands import Shape, Stand
+from router.evaluator import judged
 from router.evidence import Arm, Block
 from router.policy import Policy
 from router.routes import Route
@@ -157,7 +157,7 @@ def _looked(now: Round, reading: Reading, policy: Policy) -> Round:
         return now
     ours, theirs = replace(grown[1], weight_ppm=_DRAWN_PPM), replace(rest, weight_ppm=1_000_000 - _DRAWN_PPM)
     block = Block(reading.variant, "self-check", now.epoch, "workers", now.blocks, ours, theirs)
-    wealth, verdict = judged(policy, stand_of(_STEPS, 0, now.shape, False), now.wealth, [block], now.epoch)
+    wealth, verdict = judged(policy, Stand(_STEPS, 0, now.shape, False), now.wealth, [block], now.epoch)
     return replace(
         now,
         wealth=wealth,

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from router.cutting import Ground
+from router.cursor import Ground
 from router.demands import LABELLED
 from router.evidence import Arm, Block
 from router.policy import Metric, Policy

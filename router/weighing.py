@@ -6,9 +6,10 @@ from typing import Any
 
 from router.analysis import SequentialVerdict
 from router.arms import read_arms, shape_of
-from router.cutting import Counted, Ground, Subject, cut
-from router.demands import Shape, applies, is_mirrored, is_randomised
-from router.evaluator import Evidence, json_of, judged, stand_of, told_of
+from router.cursor import Counted, Ground, Subject
+from router.cutting import cut
+from router.demands import Shape, Stand, applies, is_mirrored, is_randomised
+from router.evaluator import Evidence, json_of, judged, told_of
 from router.evidence import Block
 from router.labels import read_labels
 from router.policy import Metric, Policy
@@ -61,7 +62,7 @@ def weigh_counted(
 ) -> Finding:
     """The same from arms and labels that were read already."""
     ground, batched = _ground(trial), evidence.cursor.together
-    stand = stand_of(trial.steps, trial.index, shape, batched, trial.accepted)
+    stand = Stand(trial.steps, trial.index, shape, batched, trial.accepted)
     cursor, blocks = cut(evidence.cursor, counted, ground, trial.policy)
     index = cursor.index if blocks else cursor.index + 1
     shelves, returned = cut_labels(evidence.shelves, labels, ground, (index, trial.policy))

@@ -7,7 +7,7 @@ import pytest
 
 from router.arms import read_arms, shape_of
 from router.counters import Segment
-from router.cutting import Subject
+from router.cursor import Subject
 from router.demands import Shape, Watched
 from router.evidence import Arm
 from router.layout import How, Outcome

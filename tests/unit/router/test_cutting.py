@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from router.cutting import LINGER_SECONDS, Counted, Cursor, Ground, cut, full, lean
+from router.cursor import Counted, Cursor, Ground, full, lean
+from router.cutting import LINGER_SECONDS, cut
 from router.evidence import Arm, Block
 from router.policy import Policy
 

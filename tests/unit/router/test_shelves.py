@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from router.analysis import Wealth, assess
-from router.cutting import Ground
+from router.cursor import Ground
 from router.demands import LABELLED
 from router.evidence import Block
 from router.policy import Metric, Policy, Rule

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from router.analysis import Decision
-from router.cutting import Counted, Subject
+from router.cursor import Counted, Subject
+from router.demands import Stand
 from router.errors import InvalidArgument
-from router.evaluator import Evidence, judged, lost, stand_of, verdict_from
+from router.evaluator import Evidence, judged, lost, verdict_from
 from router.evidence import Arm, Block
 from router.evidence_views import evidence_document
 from router.plan import RolloutSpec
@@ -180,7 +181,7 @@ def test_evidence_of_another_version_or_that_is_broken_counts_as_lost(content: d
 
 
 def test_batches_make_latency_inconclusive_and_hold_the_step() -> None:
-    stand = stand_of(TENTH.steps, 0, None, True)
+    stand = Stand(TENTH.steps, 0, None, True)
     blocks = [Block("m", "r", 4, "s", 1, Arm(done=500, latency=(500,) + (0,) * 157), Arm(done=500))]
     _, verdict = judged(policy_of(TENTH), stand, Evidence().wealth, blocks, 4)
     latency = next(check for check in verdict.checks if check.name == "latency")
