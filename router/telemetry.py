@@ -1,7 +1,7 @@
 """What is counted of a request, and where: bound once when the table is swapped, then a few additions a request.
 
-`Recorder` belongs to one worker's segment and gives out series; `VariantSeries.observe` is the hot path (well under
-1 µs). All times are whole nanoseconds. What the cells become for Prometheus stands in `router/exposition.py`.
+`Recorder` belongs to one worker's segment and gives out series; `VariantSeries.observe` is the hot path (about 1 µs).
+All times are whole nanoseconds. What the cells become for Prometheus stands in `router/exposition.py`.
 """
 
 from bisect import bisect_right
