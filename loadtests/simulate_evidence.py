@@ -175,11 +175,14 @@ def margins() -> list[Row]:
     half, shift = constant(0.5), EDGES[1] / EDGES[0]
     off = tuple(share + 0.02 * (number == 0) - 0.02 * (number == 1) for number, share in enumerate(SHARES))
     classes = (ClassCheck(name="c", action=Action.ABORT, classes=5, tolerance=0.02),)
+    swing: Path = lambda second: 1.0 + 0.95 * math.sin(second / 150.0)  # noqa: E731
+    swinging = World(Behaviour(0.24), Behaviour(0.2), ramp, error_tide=swing)
     two = (errors_check(safe=Margin(2.0, 0.02)),)
     twice, doubled = World(Behaviour(0.04), Behaviour(0.02), half), World(Behaviour(0.02), Behaviour(0.01))
     return [
         Row("harm: errors 1 % x1.2, 50 %", World(Behaviour(0.012), Behaviour(0.01), half), (errors_check(),)),
         Row("harm: errors 20 % x1.2, 50 %", World(Behaviour(0.24), Behaviour(0.2), half), (errors_check(),)),
+        Row("harm: errors 1-39 % x1.2, ramp", swinging, (errors_check(),)),
         Row("harm: errors 0 -> 0.1 %, 50 %", World(Behaviour(0.001), Behaviour(0.0), half), (errors_check(),)),
         Row("harm: latency x1.1, 50 %", World(Behaviour(slower=shift), share=half), (latency_check(),)),
         Row("harm: class 40 -> 42 %, 50 %", World(Behaviour(shares=off), share=half), classes),

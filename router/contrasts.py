@@ -30,6 +30,8 @@ def start(check: SequentialCheck) -> CheckState:
     if isinstance(check, LatencyCheck):
         rows, edges = len(check.quantiles), (-1,) * len(marked_quantiles(check))
         history = np.asarray(check.reference or (0,) * (len(check.edges) + 1), dtype=np.float64)
+    elif isinstance(check, RateCheck):
+        history = np.zeros(4)
     elif isinstance(check, ClassCheck):
         rows, history, points = check.classes, np.zeros(check.classes), 3
     elif isinstance(check, ScoreCheck):

@@ -56,7 +56,7 @@ def observe_latency(check: LatencyCheck, state: CheckState, blocks: Sequence[Blo
     if not told.any():
         return Observed(state, told)
     ours, theirs, epochs = ours[told], theirs[told], epochs_of(blocks, told)
-    seen = histories(state, theirs)
+    seen = histories(state.history, theirs)
     edges = _edges_of(check, state, seen, epochs)
     above = (_above(ours), _above(theirs), _above(seen[:-1]))
     named = edges[:, : len(check.quantiles)]

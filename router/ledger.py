@@ -19,6 +19,8 @@ HARM, FLOOR, QUICK = "harm", "floor", "quick"
 """E-processes against "no worse than tolerated", "too small to matter", and "too slow to be called quick"."""
 HALF_LIFE = 10_000.0
 """Control requests after which what was seen of the control counts half."""
+RECENT = 1_000.0
+"""The same where a margin is turned into odds: there the rate at this hour matters, not that of the day."""
 ENOUGH_HISTORY = 50
 """Control requests before a margin in shares is turned into odds."""
 
@@ -26,7 +28,8 @@ ENOUGH_HISTORY = 50
 @dataclass(frozen=True, slots=True, eq=False)
 class CheckState:
     """What a check knows. epoch, requests: (candidate, control) counted in it; totals: [contrasts, 4], n and marks of
-    candidate and control since the start; history: the control's cells, older ones fading; edges: index of the latency
+    candidate and control since the start; history: the control's cells, older ones fading (of a rate
+    twice, the second time faster); edges: index of the latency
     edge of each marked quantile, -1 before it is chosen; processes: its e-processes; likelihood: [contrasts, points]
     of the log odds ratio, or [contrasts, 3] sums for a difference (`sequences`)."""
 
@@ -96,11 +99,12 @@ def told_cells(ours: Floats, theirs: Floats) -> NDArray[np.bool_]:
     return told
 
 
-def histories(state: CheckState, cells: Floats) -> Floats:
-    """What is known of the control before each block and after all, older counts fading. cells: [T, cells]."""
+def histories(before: Floats, cells: Floats, half_life: float = HALF_LIFE) -> Floats:
+    """What is known of the control before each block and after all, older counts fading. before: [cells], as a state
+    has it; cells: [T, cells]."""
     seen = np.empty((len(cells) + 1, cells.shape[1]))
-    seen[0] = state.history
-    fading = 0.5 ** (cells.sum(axis=1) / HALF_LIFE)
+    seen[0] = before
+    fading = 0.5 ** (cells.sum(axis=1) / half_life)
     for number, fade in enumerate(fading):
         np.multiply(seen[number], fade, out=seen[number + 1])
         seen[number + 1] += cells[number]

@@ -11,6 +11,7 @@ from router.ledger import (
     ENOUGH_HISTORY,
     FLOOR,
     HARM,
+    RECENT,
     Bets,
     CheckState,
     Observed,
@@ -36,8 +37,9 @@ def observe_rate(check: RateCheck, state: CheckState, blocks: Sequence[Block]) -
     if not told.any():
         return Observed(state, told)
     (n_c, k_c), (n_s, k_s) = counts[told].transpose(1, 2, 0)
-    seen = histories(state, np.stack([n_s - k_s, k_s], axis=1))
-    run = Run(Marks(n_c, k_c, n_s, k_s), epochs_of(blocks, told), seen)
+    control = np.stack([n_s - k_s, k_s], axis=1)
+    seen, recent = histories(state.history[:2], control), histories(state.history[-2:], control, RECENT)
+    run = Run(Marks(n_c, k_c, n_s, k_s), epochs_of(blocks, told), np.concatenate([seen, recent], axis=1))
     ratios = tuple(dict.fromkeys(margin.ratio for margin in check.margins if margin.ratio is not None))
     asked = _asks(check, run, ratios)
     harm, likelihood, *safe = (yield asked) if check.mark != "paired" else [_paired(ask) for ask in asked]
@@ -92,11 +94,12 @@ def log_odds_margin(check: RateCheck, history: Floats, ratio: float) -> float | 
 
 
 def log_odds_margins(check: RateCheck, seen: Floats, ratio: float) -> Floats:
-    """The ratio of rates as log odds of the worse mark, at the control's rate before each block: [T], NaN where too
-    little is known. With few requests a rate of less-is-better marks is taken to be low, where odds and rates are the
-    same."""
+    """The ratio of rates as log odds of the worse mark, at the control's latest rate before each block: [T], NaN where
+    too little is known. seen: [T, cells] of a history, of which the last two are the latest. With few requests a rate
+    of less-is-better marks is taken to be low, where odds and rates are the same."""
     if ratio == 1.0 or check.mark == "paired":
         return np.full(len(seen), math.log(ratio))
+    seen = seen[:, -2:]
     good, bad = seen[:, 0], seen[:, 1]
     if not check.more_is_better:
         rate = low_rate(seen)
@@ -108,7 +111,7 @@ def log_odds_margins(check: RateCheck, seen: Floats, ratio: float) -> Floats:
 
 def low_rate(seen: Floats) -> Floats:
     """The control's rate of (not marked, marked) before each block, near 0 while little is known: [T]."""
-    rate: Floats = (seen[:, 1] + 0.5) / (seen.sum(axis=1) + ENOUGH_HISTORY)
+    rate: Floats = (seen[:, 1] + 0.5) / (seen[:, 0] + seen[:, 1] + ENOUGH_HISTORY)
     return rate
 
 
@@ -142,7 +145,7 @@ def observe_limit(check: LimitCheck, state: CheckState, blocks: Sequence[Block])
         return Observed(state, told)
     n, k = counts[told].T
     nothing, rates = np.zeros(len(n)), rates_above(check.limit)
-    run = Run(Marks(n, k, nothing, nothing), epochs_of(blocks, told), histories(state, np.zeros((len(n), 2))))
+    run = Run(Marks(n, k, nothing, nothing), epochs_of(blocks, told), histories(state.history, np.zeros((len(n), 2))))
     bets = Bets(state)
     bets.add(HARM, bernoulli_llr(k, n, check.limit, rates)[:, None], even_prior(len(rates)))
     bets.add_below(check, k, n)

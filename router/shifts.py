@@ -11,6 +11,7 @@ from router.families import DOWNWARDS, SCORE_GRID, UPWARDS, Floats, Marks, tilt_
 from router.ledger import (
     ENOUGH_HISTORY,
     HARM,
+    RECENT,
     Bets,
     CheckState,
     Observed,
@@ -35,7 +36,8 @@ def observe_classes(check: ClassCheck, state: CheckState, blocks: Sequence[Block
     if not told.any():
         return Observed(state, told)
     n_c, n_s = (np.repeat(cells.sum(axis=1), check.classes) for cells in (ours, theirs))
-    run = Run(Marks(n_c, ours.ravel(), n_s, theirs.ravel()), epochs_of(blocks, told), histories(state, theirs))
+    seen = histories(state.history, theirs, RECENT)
+    run = Run(Marks(n_c, ours.ravel(), n_s, theirs.ravel()), epochs_of(blocks, told), seen)
     found = yield _off(check, run)
     llr = np.concatenate(found, axis=1)
     bets = Bets(state)
@@ -88,7 +90,7 @@ def observe_score(check: ScoreCheck, state: CheckState, blocks: Sequence[Block])
     if not told.any():
         return Observed(state, told)
     n_c, n_s, nothing = ours.sum(axis=1), theirs.sum(axis=1), np.zeros(len(ours))
-    run = Run(Marks(n_c, nothing, n_s, nothing), epochs_of(blocks, told), histories(state, theirs))
+    run = Run(Marks(n_c, nothing, n_s, nothing), epochs_of(blocks, told), histories(state.history, theirs))
     bets, llr = Bets(state), tilt_llr(ours, theirs, two_sided(SCORE_GRID))
     bets.add(HARM, llr[:, None], even_prior(llr.shape[1]))
     yield ()  # nothing is asked of family A

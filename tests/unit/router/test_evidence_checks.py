@@ -87,6 +87,14 @@ def test_margins_of_other_steps_are_gathered_from_the_start() -> None:
     assert min(found) > 0.0
 
 
+def test_the_odds_of_a_ratio_are_those_of_the_hour() -> None:
+    check = RateCheck(name="e", tolerated=1.2)
+    quiet = [block(i, arm(100, 12), arm(100, 10)) for i in range(200)]
+    busy = [block(i, arm(100, 48), arm(100, 40)) for i in range(200, 240)]
+    margin = log_odds_margin(check, after(check, [*quiet, *busy]).history, 1.2)
+    assert margin == pytest.approx(math.log((0.48 / 0.52) / (0.4 / 0.6)), abs=0.02)
+
+
 def test_pairs_are_compared_on_those_that_disagree() -> None:
     check = RateCheck(name="p", mark="paired")
     blocks = [block(i, pairs=Pairs(100, 3, 0)) for i in range(10)]
