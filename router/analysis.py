@@ -203,8 +203,8 @@ def _crossings(
     """The checks that had the largest part when the merged e-value of an action was at its threshold or above, and the
     highest such value of each."""
     members = [check for check in checks if check.action is action]
-    if not members:
-        return {}
+    if all(float(harms[check.name].max()) < threshold for check in members):
+        return {}  # a mean is no more than the largest of its parts
     paths, weights = np.stack([harms[check.name] for check in members]), [check.weight for check in members]
     merged, leaders = merge_paths(paths, weights)
     found: dict[str, float] = {}
