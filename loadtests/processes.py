@@ -29,12 +29,13 @@ class NotStarted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server. `admin` is empty where there is none; `log` is what it writes to standard error."""
+    """A running server. `admin` and `grpc` (host and port) are empty where there is none; `log` is its standard error."""
 
     http: str
     admin: str
     pid: int
     log: Path = Path(os.devnull)
+    grpc: str = ""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -82,7 +83,7 @@ def announced(command: Sequence[str], log: Path, cores: Collection[int] | None =
     """A server that prints one line of JSON with its addresses (`http`, perhaps `admin`) when it is ready."""
     with log.open("wb") as errors, started(command, cores, errors) as process:
         told = _first_line(process, log)
-        yield Server(told["http"], told.get("admin", ""), process.pid, log)
+        yield Server(told["http"], told.get("admin", ""), process.pid, log, told.get("grpc", ""))
 
 
 @contextmanager

@@ -3,13 +3,11 @@
 import subprocess
 from collections.abc import Mapping
 
-import httpx
-
 from loadtests.faults.callers import Callers
 from loadtests.faults.counting import MODEL
 from loadtests.faults.judging import failed, liveness, readiness, wrong
 from loadtests.faults.outcome import Figure, Outcome, exactly, shown, soon
-from loadtests.faults.stand import COMMAND_SECONDS, Gateway, Stand, eventually, stand
+from loadtests.faults.stand import Gateway, Stand, eventually, http, stand
 from loadtests.processes import environment, serin
 
 ROW = "C15"
@@ -99,17 +97,14 @@ def asked(gateway: Gateway) -> list[Figure]:
     """Bad routes and rollouts over the admin API."""
     base, before = f"{gateway.server.admin}/api/v1", gateway.ask(f"/api/v1/routes/{MODEL}")
     json, yaml = {"Content-Type": "application/json"}, {"Content-Type": "application/yaml"}
-    with httpx.Client(timeout=COMMAND_SECONDS, trust_env=False) as http:
-        answers = {
-            **{
-                f"route {name}": http.put(f"{base}/routes/{MODEL}", content=text, headers=json)
-                for name, text in ROUTES.items()
-            },
-            **{
-                f"rollout {name}": http.put(f"{base}/models/{MODEL}/rollout", content=text, headers=yaml)
-                for name, text in ROLLOUTS.items()
-            },
-        }
+    answers = {
+        f"route {name}": http().put(f"{base}/routes/{MODEL}", content=text, headers=json)
+        for name, text in ROUTES.items()
+    }
+    answers |= {
+        f"rollout {name}": http().put(f"{base}/models/{MODEL}/rollout", content=text, headers=yaml)
+        for name, text in ROLLOUTS.items()
+    }
     bad = [name for name, answer in answers.items() if not 400 <= answer.status_code < 500]
     return [
         shown("bad routes and rollouts", len(answers)),

@@ -14,7 +14,7 @@ from loadtests.faults.stand import Gateway, Stand, eventually, stand
 ROW = "C1"
 CYCLES, LONG_CYCLES = 10, 100
 BEFORE_SECONDS, KEPT, PIECES, PIECE_SECONDS = 5.0, 2, 6, 0.05
-READY_SECONDS = 30.0
+READY_SECONDS, LOOK_SECONDS = 30.0, 0.1
 
 
 def run(long: bool) -> Outcome:
@@ -55,12 +55,14 @@ def run(long: bool) -> Outcome:
 def cycle(at: Stand, gateway: Gateway, version: int) -> tuple[float, int]:
     """A version comes, gets all traffic, and the one before the last goes; when the switch was reported."""
     place(at.models, version) if version % 2 else copy_slowly(at, version)
-    eventually(lambda: gateway.states().get(version) == "READY" or None, READY_SECONDS)
+    eventually(lambda: gateway.states().get(version) == "READY" or None, READY_SECONDS, LOOK_SECONDS)
     gateway.route(**{f"v{version}": 100}).raise_for_status()
     switched = monotonic()
     if (old := version - KEPT) > 0:
         shutil.rmtree(at.models / MODEL / str(old))
-        eventually(lambda: old not in gateway.states() or gateway.states()[old] != "READY" or None, READY_SECONDS)
+        eventually(
+            lambda: old not in gateway.states() or gateway.states()[old] != "READY" or None, READY_SECONDS, LOOK_SECONDS
+        )
     return switched, version
 
 

@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 
-import httpx
-
 from loadtests.faults.callers import Callers
 from loadtests.faults.counting import MODEL, document, place
 from loadtests.faults.judging import failed, liveness, readiness, wrong
 from loadtests.faults.outcome import Outcome, exactly, shown, soon
-from loadtests.faults.stand import Gateway, eventually, stand
+from loadtests.faults.stand import Gateway, eventually, http, stand
 from loadtests.observed import children, workers
 
 ROW = "C3"
@@ -82,7 +80,7 @@ def told(gateway: Gateway) -> dict[str, str] | None:
 
 def ready(gateway: Gateway, model: str) -> int:
     """The status of a model's own readiness."""
-    return httpx.get(f"{gateway.server.http}/v2/models/{model}/ready", timeout=10.0, trust_env=False).status_code
+    return http().get(f"{gateway.server.http}/v2/models/{model}/ready").status_code
 
 
 def many(models: Path, gateway: Gateway, count: int) -> tuple[float, int]:

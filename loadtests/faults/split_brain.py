@@ -12,7 +12,7 @@ from loadtests.faults.callers import Callers
 from loadtests.faults.counting import MODEL
 from loadtests.faults.judging import failed, liveness, wrong
 from loadtests.faults.outcome import Outcome, exactly, shown, soon
-from loadtests.faults.stand import COMMAND_SECONDS, Gateway, Stand, stand
+from loadtests.faults.stand import Gateway, Stand, http, stand
 from loadtests.processes import serin
 
 ROW = "C14"
@@ -60,13 +60,13 @@ def second(at: Stand) -> int:
 def contest(gateway: Gateway, writers: ThreadPoolExecutor, number: int) -> tuple[int, int, tuple[float, float]]:
     """One round: how many won, the revision of the winner, and its weight with the one that is read afterwards."""
     url = f"{gateway.server.admin}/api/v1/routes/{MODEL}"
-    tag = httpx.get(url, timeout=COMMAND_SECONDS, trust_env=False).headers["ETag"]
+    tag = http().get(url).headers["ETag"]
     wishes = [10.0 + number % 7, 90.0 - number % 7]
 
     def write(percent: float) -> httpx.Response:
         variants = [{"version": 1, "weight": 100 - percent}, {"version": 2, "weight": percent}]
         body = {"variants": variants}
-        return httpx.put(url, json=body, headers={"If-Match": tag}, timeout=COMMAND_SECONDS, trust_env=False)
+        return http().put(url, json=body, headers={"If-Match": tag})
 
     answers = dict(zip(wishes, writers.map(write, wishes), strict=True))
     won = {percent: answer for percent, answer in answers.items() if answer.status_code == 200}

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
@@ -41,6 +42,13 @@ class Stand:
         told: dict[str, object] = {"scan-interval-seconds": 0.2, "drain-delay-seconds": 0.1, "log-level": "info"}
         with gateway(self.models, self.state, workers=workers, more=told | dict(flags or {})) as server:
             yield Gateway(server, self.state)
+
+
+@cache
+def http() -> httpx.Client:
+    """Making one reads all certificates there are, which would hold up the callers in this process."""
+    kept = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(timeout=COMMAND_SECONDS, trust_env=False, verify=False, limits=kept)
 
 
 @contextmanager
@@ -86,7 +94,7 @@ class Gateway:
     def is_ready(self) -> bool:
         """Whether /v2/health/ready says so."""
         url = f"{self.server.http}/v2/health/ready"
-        return httpx.get(url, timeout=COMMAND_SECONDS, trust_env=False).status_code == 200
+        return http().get(url).status_code == 200
 
     def admin_answers(self) -> bool:
         """Whether there is a controller."""
@@ -97,7 +105,7 @@ class Gateway:
 
     def ask(self, path: str) -> Any:
         """A document of the admin API. Raises httpx.HTTPError."""
-        answer = httpx.get(f"{self.server.admin}{path}", timeout=COMMAND_SECONDS, trust_env=False)
+        answer = http().get(f"{self.server.admin}{path}")
         answer.raise_for_status()
         return answer.json()
 
@@ -105,12 +113,12 @@ class Gateway:
         """Set the route of `count` to these percentages, as `route(v1=90, v2=10)`."""
         variants = [{"version": int(name[1:]), "weight": weight} for name, weight in weights.items()]
         url = f"{self.server.admin}/api/v1/routes/{MODEL}"
-        return httpx.put(url, json={"variants": variants}, timeout=COMMAND_SECONDS, trust_env=False)
+        return http().put(url, json={"variants": variants})
 
     def rollout(self) -> dict[str, Any] | None:
         """The last rollout of `count`, if there was one. Raises httpx.HTTPError."""
         url = f"{self.server.admin}/api/v1/models/{MODEL}/rollout"
-        answer = httpx.get(url, timeout=COMMAND_SECONDS, trust_env=False)
+        answer = http().get(url)
         if answer.status_code == 404:
             return None
         answer.raise_for_status()
@@ -119,7 +127,7 @@ class Gateway:
     def say(self, word: str, body: Mapping[str, Any]) -> httpx.Response:
         """Say a word to the rollout of `count`; "" begins one."""
         url = f"{self.server.admin}/api/v1/models/{MODEL}/rollout{f'/{word}' if word else ''}"
-        return httpx.post(url, json=dict(body), timeout=COMMAND_SECONDS, trust_env=False)
+        return http().post(url, json=dict(body))
 
     def states(self) -> dict[int, str]:
         """The state of each version of `count`."""
