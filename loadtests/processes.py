@@ -29,7 +29,7 @@ class NotStarted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server. `admin` and `grpc` (host and port) are empty where there is none; `log` is its standard error."""
+    """A running server. `admin` and `grpc` (host and port) may be empty; `log` is what it writes to standard error."""
 
     http: str
     admin: str
