@@ -26,15 +26,31 @@ class Kind(StrEnum):
     HEAD_TOO_LARGE = "HEAD_TOO_LARGE"
 
 
+class ShedReason(StrEnum):
+    """Why a version did not take a request that it could have answered at another time."""
+
+    QUEUE_FULL = "queue_full"
+    LONG_WAIT = "long_wait"
+    DEADLINE = "deadline"
+    NOT_READY = "not_ready"
+    UPSTREAM = "upstream"
+
+
 class SerinError(Exception):
-    """Base of all errors that are answered to a caller. `message` is shown as it is: no paths, no tracebacks in it."""
+    """Base of all errors that are answered to a caller. `message` is shown as it is: no paths, no tracebacks in it.
+
+    `reason`: of those that shed load.
+    """
 
     kind: ClassVar[Kind] = Kind.INTERNAL
 
-    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_seconds: float | None = None, reason: "ShedReason | None" = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after_seconds = retry_after_seconds
+        self.reason = reason
 
 
 class InvalidArgument(SerinError):

@@ -23,4 +23,4 @@ class Gauges:
             gauges.state("ABSENT" if held is None else held.state.value)
             loaded = engine.peek(*key)
             if loaded is not None:
-                loaded.executor.on_queue = gauges.queued
+                loaded.executor.room.on_queue = gauges.queued

@@ -87,6 +87,10 @@ class Settings(TransportSettings, SupplySettings, BaseSettings):
         description="Requests of one version that run at a time in one worker; 0 follows its share of the cores.",
     )
     max_queue: Count = Field(256, description="Requests that may wait for one version in one worker; more answer 429.")
+    max_queue_seconds: Seconds = Field(
+        1,
+        description="In a queue that has stood for a while, nobody waits longer; more answer 429. 0: no such bound.",
+    )
     max_in_flight: int = Field(
         1024, ge=1, description="Requests that one worker holds at a time, whatever the version; more answer 503."
     )

@@ -77,7 +77,7 @@ class Shadow:
 
     def offer(self, mirror: BoundMirror, found: Answered) -> str:
         """Take a copy, or say why not (of `router.mirrors.DROPS`)."""
-        if mirror.stable.executor.queued:
+        if mirror.stable.executor.room.queued:
             return self._dropped(mirror, "overloaded")  # real requests are waiting: this is no time for others
         if self._in - self._out >= MOST_WAITING:
             self._stop_overdue()

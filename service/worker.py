@@ -113,7 +113,8 @@ class Worker:
         self._stack.callback(pool.close)
         upstreams = upstreams_of(settings)
         self._stack.push_async_callback(upstreams.close)
-        remote = RemoteLoader(upstreams, settings.models, settings.max_queue, settings.max_body_bytes)
+        queue = settings.max_queue, settings.max_queue_seconds
+        remote = RemoteLoader(upstreams, settings.models, *queue, settings.max_body_bytes)
         self.engine = Engine(
             self._loader(),
             pool,
@@ -273,7 +274,8 @@ class Worker:
             return session if fault is None else FaultySession(session, fault, random)
 
         batches = max(1, settings.cores_per_worker // settings.session_threads)
-        limits = RunLimits(settings.concurrency, settings.max_queue, settings.max_concurrency or batches)
+        runs = settings.max_concurrency or batches
+        limits = RunLimits(settings.concurrency, settings.max_queue, runs, settings.max_queue_seconds)
         packed = Packed(settings.state, settings.share_weights_bytes, settings.workers)
         options = SessionOptions(settings.session_threads, libraries=settings.libraries)
         return Loader(settings.models, options, limits, wrap, packed, refusal=self._allowed or anything)

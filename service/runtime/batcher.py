@@ -41,6 +41,8 @@ class Batcher:
         self.limits = limits
         self.rows = limits.rows
         self._executor = executor
+        self._room = executor.room
+        self._room.at_a_time, self._room.rows_in_run = limits.runs, limits.rows
         self._every = every
         self._loop = asyncio.get_running_loop()
         self._turn: list[Seat] = []
@@ -140,8 +142,8 @@ class Batcher:
         if seat.deadline_ns <= seat.arrived_ns:
             raise DeadlineExceeded("the deadline was over before the request could run")
         busy = self._leading >= self.limits.runs
-        if busy and len(self._queue) >= self._executor.limits.max_queue:
-            raise self._executor.full(len(self._queue) / self.rows)
+        if busy:
+            self._room.require(seat.deadline_ns, seat.arrived_ns)
         self._queue.insert(self._place_of(seat), seat)
         self._note(seat, 1)
         if not busy:
@@ -206,6 +208,7 @@ class Batcher:
         seats: list[Seat] = []
         others: deque[Seat] = deque()
         rows = most = 0
+        self._leave_out_who_is_late()
         for seat in self._queue:
             most = most or self._most_rows(seat)
             if seats and (rows + seat.rows > most or seat.key != seats[0].key):
@@ -217,6 +220,15 @@ class Batcher:
                 rows += seat.rows
         self._queue = others
         return seats
+
+    def _leave_out_who_is_late(self) -> None:
+        """They would only take the places of those who can be answered in time."""
+        now = perf_counter_ns()
+        late = [seat for seat in self._queue if not seat.done() and self._room.too_late(seat.deadline_ns, now)]
+        if late and len(late) < len(self._queue):
+            self._room.doubt()
+            for seat in late:
+                seat.refuse(DeadlineExceeded("the deadline would be over before the model could answer"))
 
     def _answer(self, seats: Sequence[Seat], future: "asyncio.Future[tuple[list[Outcome], int, int]]") -> None:
         error = future.exception()
@@ -235,12 +247,12 @@ class Batcher:
         """A seat has joined (1) or left (-1) the queue."""
         seat.waits = change > 0
         self._queued_rows += change * seat.rows
-        self._executor.note_queued(change)
+        self._room.note(change, perf_counter_ns())
         if self._queued_rows >= self.rows:
             self._full.set()
 
     def _stay_apart(self) -> None:
-        self.rows = 1
+        self.rows = self._room.rows_in_run = 1
         log.warning("a version's outputs do not have a row for each row of its inputs; its requests run alone")
 
 

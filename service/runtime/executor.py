@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any, Protocol
 
-from router.errors import Cancelled, DeadlineExceeded, ResourceExhausted, SerinError
+from router.errors import Cancelled, DeadlineExceeded, SerinError
 from service.protocol.tensors import Array
 from service.runtime.gates import DEFAULT_PRIORITY, Gate
 from service.runtime.jobs import Job, Result, Timed, Turn, seconds_until
 from service.runtime.pool import Pool
 from service.runtime.profile import INLINE_NS, Profile
+from service.runtime.room import Room
 from service.runtime.seats import Feeds, Ran
 from service.runtime.watchdog import Switch
 
@@ -55,19 +56,21 @@ class Runnable(Protocol):
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Of one version in one worker: runs at a time, and requests that may wait for their turn. `batches`: runs of
-    several requests at a time; more of them than cores would only make each smaller."""
+    several requests at a time; more of them than cores would only make each smaller. `longest_wait_seconds`: in a queue
+    that stands; 0: any."""
 
     max_concurrency: int = 2
     max_queue: int = 256
     batches: int = 1
+    longest_wait_seconds: float = 0.0
 
 
 class Executor:
     """Runs one version. All methods are for the event loop's thread.
 
     `inlines(feeds)` says which of the two ways a request goes: `run_inline` (at once, blocking) or `await run`.
-    `token` names the version in crash slots; `runnable` is for threads beside the pool's. `in_flight` and `queued`
-    count requests in threads; `on_queue` hears of every change of `queued`, `on_run` of every run that answered.
+    `token` names the version in crash slots; `runnable` is for threads beside the pool's. `in_flight` counts runs in
+    threads, `room` who waits for one; `on_run` hears of every run that answered.
     """
 
     def __init__(self, model: Runnable, pool: Pool, limits: Limits, profile: Profile, token: int = 0) -> None:
@@ -79,11 +82,10 @@ class Executor:
         self._runs_in_threads = self._cpu_ns = self._runs_on_loop = 0
         self._second_looks, self._looking = 0, set[asyncio.Task[None]]()
         self.in_flight = 0
-        self.queued = 0
+        longest_ns = int(limits.longest_wait_seconds * 1e9)
+        self.room = Room(limits.max_queue, longest_ns, limits.max_concurrency, float(profile.run_ns))
         self._waiting: set[Turn] = set()
-        self.on_queue: Callable[[int], None] = _nobody_asks
         self.on_run: OnRun = _nobody_counts
-        self.mean_ns = float(profile.run_ns)
         self.runnable = model
         self._run = model.run
         self._pool = pool
@@ -193,16 +195,22 @@ class Executor:
         """Wait for the right to run in a thread. Raises ResourceExhausted, DeadlineExceeded."""
         if not any(gate.locked() for gate in self._gates()):
             return await self.take_any_turn(deadline_ns, priority)  # which does not wait
-        if self.queued >= self.limits.max_queue:
-            raise self.full(self.queued)
+        now = perf_counter_ns()
+        self.room.require(deadline_ns, now)
         turn = Turn()
         self._waiting.add(turn)
-        self.note_queued(1)
+        self.room.note(1, now)
         try:
-            return await self.take_any_turn(deadline_ns, priority, turn)
+            await self.take_any_turn(deadline_ns, priority, turn)
         finally:
             self._waiting.discard(turn)
-            self.note_queued(-1)
+            self.room.note(-1, perf_counter_ns())
+        try:
+            self.room.require_time(deadline_ns, perf_counter_ns())
+        except DeadlineExceeded:
+            turn.give_back()
+            raise
+        return turn
 
     def recall(self) -> None:
         """Take back what waits for its turn: each of them raises Recalled."""
@@ -245,16 +253,13 @@ class Executor:
             self.on_run(*run)
         if not future.cancelled() and future.exception() is None:
             _, begun, ended = future.result()
-            self.mean_ns += 0.1 * (ended - begun - self.mean_ns)
+            self.room.ran(ended - begun)
             self._runs_in_threads += 1
             self._cpu_ns += job.cpu_ns
             if self.inline_elements < self._inline_at_best and self._runs_in_threads >= self._proof_runs:
                 self._return_to_loop()
-
-    def note_queued(self, change: int) -> None:
-        """So many more, or fewer, wait for their turn."""
-        self.queued += change
-        self.on_queue(self.queued)
+        elif job.abandoned_after_ns:
+            self.room.gave_up(job.abandoned_after_ns)
 
     def _leave_loop(self, feeds: Feeds | None) -> None:
         """`feeds`: with which it was slow; None when that is beyond doubt."""
@@ -290,16 +295,6 @@ class Executor:
         self.inline_elements = self._inline_at_best
         self._proof_runs *= 2
 
-    def full(self, runs: float) -> ResourceExhausted:
-        """The refusal of who finds the queue full, and when to come again, with so many runs ahead."""
-        return ResourceExhausted(
-            f"{self.queued} requests already wait for this version", retry_after_seconds=self._retry_after(runs)
-        )
-
-    def _retry_after(self, runs: float) -> float:
-        seconds = (runs + 1) * self.mean_ns / 1e9 / self.limits.max_concurrency
-        return min(MOST_RETRY_SECONDS, max(LEAST_RETRY_SECONDS, seconds))
-
 
 def run_noted(job: "Job[Any]", model: Runnable, feeds: Feeds, names: Names, switch: Switch) -> list[Array]:
     """Run in the thread of a job, which keeps in mind what was run."""
@@ -310,8 +305,4 @@ def run_noted(job: "Job[Any]", model: Runnable, feeds: Feeds, names: Names, swit
 
 
 def _nobody_counts(feeds: Feeds, nanos: int, begun_ns: int) -> None:
-    return
-
-
-def _nobody_asks(queued: int) -> None:
     return

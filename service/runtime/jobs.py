@@ -71,7 +71,8 @@ class Turn:
 class Job(Generic[Result]):
     """One run in a thread of the pool; `work` is called there with the switch that `abandon` throws. `cpu_ns`: what
     it took of the thread's own time, which knows nothing of what else the machine did. `runs`: what was run in it, how
-    long each took and when it began; the loop counts them when the job has ended."""
+    long each took and when it began; the loop counts them when the job has ended. `abandoned_after_ns`: how long it had
+    run when it was given up; 0: it was not, or had not begun."""
 
     def __init__(self, work: Callable[[Switch], Result], switch: Switch) -> None:
         self._work = work
@@ -81,11 +82,15 @@ class Job(Generic[Result]):
         self.token = 0
         self.body_hash = 0
         self.cpu_ns = 0
+        self.abandoned_after_ns = 0
+        self._begun_ns = 0
         self.runs: list[tuple[Feeds, int, int]] = []
 
     def abandon(self) -> None:
         """Nobody waits any more: do not begin, or stop at the next operator."""
         self._abandoned = True
+        if self._begun_ns:
+            self.abandoned_after_ns = perf_counter_ns() - self._begun_ns
         self._switch.stop()
 
     def __call__(self) -> Timed[Result]:
@@ -94,6 +99,7 @@ class Job(Generic[Result]):
         slot = self.pool.thread_slot
         slot.enter(self.token, self.body_hash)
         begun, cpu = perf_counter_ns(), thread_time_ns()
+        self._begun_ns = begun
         try:
             result = self._work(self._switch)
         finally:

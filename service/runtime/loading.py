@@ -116,11 +116,12 @@ class Loader:
 
     def limits_of(self, execution: Execution) -> Limits:
         """The limits of a version: what `model.toml` says, else those of the server."""
-        concurrency, queue = execution.max_concurrency, execution.max_queue
+        concurrency, queue, seconds = execution.max_concurrency, execution.max_queue, execution.max_queue_seconds
         return Limits(
             self.limits.max_concurrency if concurrency is None else concurrency,
             self.limits.max_queue if queue is None else queue,
             self.limits.batches if concurrency is None else concurrency,
+            self.limits.longest_wait_seconds if seconds is None else seconds,
         )
 
     def _files(self, model: str, version: int) -> VersionFiles:

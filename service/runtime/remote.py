@@ -173,7 +173,7 @@ class RemoteExecutor(Executor):
             raise DeadlineExceeded(f"{self.session.target} did not answer before the deadline")
         outcome = task.result()
         took = perf_counter_ns() - begun
-        self.mean_ns += 0.1 * (took - self.mean_ns)
+        self.room.ran(took)
         return outcome, begun - arrived, took
 
     def _gates(self) -> Any:
@@ -187,6 +187,7 @@ class RemoteLoader:
     upstreams: Upstreams
     models_dir: Path
     max_queue: int
+    longest_wait_seconds: float
     max_bytes: int
 
     async def load(self, model: str, target: Target, wanted: Wanted) -> Parts:
@@ -204,7 +205,8 @@ class RemoteLoader:
         except Refused as refused:
             raise FailedPrecondition(str(refused)) from refused
         watch = compile_watch(manifest.meanings(), signature)
-        limits = Limits(upstream.max_connections, self.max_queue)
+        wait = self.longest_wait_seconds
+        limits = Limits(upstream.max_connections, self.max_queue, longest_wait_seconds=wait)
         return Parts(session, session, manifest, watch, Profile(), limits, RemoteExecutor, target.model)
 
 

@@ -365,7 +365,7 @@ async def test_what_waits_for_a_candidate_that_is_taken_back_is_answered_by_stab
         asked = [asyncio.create_task(serin.http.post(URL, json=digits(row))) for row in range(6)]
         named = asyncio.create_task(serin.http.post("/v2/models/digits/versions/2/infer", json=digits()))
         executor = serin.worker.engine.peek("digits", 2).executor
-        await until(lambda: executor.in_flight == 1 and executor.queued == 6)
+        await until(lambda: executor.in_flight == 1 and executor.room.queued == 6)
         await route(serin, split(0))
 
         answers = [await answer for answer in asyncio.as_completed(asked)]

@@ -112,10 +112,10 @@ async def test_those_that_have_not_begun_can_be_taken_back(model: Model, pool: P
     first = ask(batcher, 1)
     await until(lambda: model.runs == [1])
     others = [ask(batcher, value) for value in (2, 3)]
-    await until(lambda: batcher._executor.queued == 2)
+    await until(lambda: batcher._executor.room.queued == 2)
     batcher.recall()
     assert [type(error) for error in await asyncio.gather(*others, return_exceptions=True)] == [Recalled] * 2
-    assert batcher._executor.queued == 0
+    assert batcher._executor.room.queued == 0
     model.go.set()
     assert numbers(await first) == [2]
     assert numbers(await ask(batcher, 4)) == [8], "who comes later is served"

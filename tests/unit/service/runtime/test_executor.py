@@ -223,13 +223,13 @@ async def test_what_the_model_raises_reaches_the_caller_and_frees_the_turn(model
     for _ in range(3):
         with pytest.raises(Internal):
             await executor.run(X, None, FAR)
-    assert (executor.in_flight, executor.queued) == (0, 0)
+    assert (executor.in_flight, executor.room.queued) == (0, 0)
 
 
 async def test_no_more_run_at_a_time_than_the_limit_says(model: Model, pool: Pool) -> None:
     executor = made(model, pool, concurrency=2)
     tasks = [asyncio.create_task(executor.run(X, None, FAR)) for _ in range(6)]
-    await until(lambda: model.running == 2 and executor.queued == 4)
+    await until(lambda: model.running == 2 and executor.room.queued == 4)
     model.go.set()
     await asyncio.gather(*tasks)
     assert model.most == 2
@@ -240,7 +240,7 @@ async def test_no_more_run_at_a_time_than_the_pool_has_threads(model: Model) -> 
     pool = Pool(1, NoMarks())
     first, second = made(model, pool, concurrency=4), made(model, pool, concurrency=4)
     tasks = [asyncio.create_task(executor.run(X, None, FAR)) for executor in (first, second, first, second)]
-    await until(lambda: model.running == 1 and first.queued + second.queued == 3)
+    await until(lambda: model.running == 1 and first.room.queued + second.room.queued == 3)
     model.go.set()
     await asyncio.gather(*tasks)
     assert model.most == 1
@@ -250,7 +250,7 @@ async def test_no_more_run_at_a_time_than_the_pool_has_threads(model: Model) -> 
 async def test_a_full_queue_says_so_at_once_and_when_to_come_again(model: Model, pool: Pool) -> None:
     executor = made(model, pool, queue=2)
     tasks = [asyncio.create_task(executor.run(X, None, FAR)) for _ in range(3)]
-    await until(lambda: executor.queued == 2)
+    await until(lambda: executor.room.queued == 2)
     with pytest.raises(ResourceExhausted) as caught:
         await executor.run(X, None, FAR)
     assert caught.value.retry_after_seconds is not None
@@ -262,11 +262,11 @@ async def test_a_full_queue_says_so_at_once_and_when_to_come_again(model: Model,
 async def test_what_waits_can_be_taken_back_and_what_runs_cannot(model: Model, pool: Pool) -> None:
     executor = made(model, pool)
     tasks = [asyncio.create_task(executor.run(X, None, FAR)) for _ in range(4)]
-    await until(lambda: model.running == 1 and executor.queued == 3)
+    await until(lambda: model.running == 1 and executor.room.queued == 3)
     executor.recall()
     taken = await asyncio.gather(*tasks[1:], return_exceptions=True)
     assert [type(error) for error in taken] == [Recalled] * 3
-    assert executor.queued == 0
+    assert executor.room.queued == 0
     later = asyncio.create_task(executor.run(X, None, FAR))
     model.go.set()
     assert (await tasks[0])[0] == (await later)[0] == [X["x"]]
@@ -278,7 +278,7 @@ async def test_a_turn_that_came_in_the_same_moment_is_given_back(model: Model, p
     first = asyncio.create_task(executor.run(X, None, FAR))
     await until(lambda: model.running == 1)
     second = asyncio.create_task(executor.run(X, None, FAR))
-    await until(lambda: executor.queued == 1)
+    await until(lambda: executor.room.queued == 1)
     executor._gate.release()  # the turn is there, but nobody has taken it yet
     executor.recall()
     with pytest.raises(Recalled):
@@ -306,7 +306,7 @@ async def test_a_deadline_ends_the_wait_for_a_turn(model: Model, pool: Pool) -> 
     await until(lambda: model.running == 1)
     with pytest.raises(DeadlineExceeded, match="waited for its turn"):
         await executor.run(X, None, perf_counter_ns() + SECOND // 100)
-    assert executor.queued == 0
+    assert executor.room.queued == 0
     model.go.set()
     await first
     assert model.begun == 1
@@ -334,10 +334,10 @@ async def test_a_caller_who_goes_away_stops_the_run(model: Model, pool: Pool) ->
 async def test_a_caller_who_goes_away_while_waiting_leaves_the_queue(model: Model, pool: Pool) -> None:
     executor = made(model, pool)
     first, second = (asyncio.create_task(executor.run(X, None, FAR)) for _ in range(2))
-    await until(lambda: executor.queued == 1)
+    await until(lambda: executor.room.queued == 1)
     second.cancel()
     await asyncio.wait([second])
-    assert executor.queued == 0
+    assert executor.room.queued == 0
     model.go.set()
     await first
     await executor.run(X, None, FAR)
@@ -351,7 +351,7 @@ async def test_suspects_run_one_at_a_time_and_never_inline(pool: Pool) -> None:
         executor.suspect(True)
     assert not first.inlines(X)
     tasks = [asyncio.create_task(executor.run(X, None, FAR)) for executor in (first, second, first)]
-    await until(lambda: model.running == 1 and first.queued + second.queued == 2)
+    await until(lambda: model.running == 1 and first.room.queued + second.room.queued == 2)
     model.go.set()
     await asyncio.gather(*tasks)
     assert model.most == 1
@@ -408,7 +408,7 @@ async def test_who_has_priority_runs_before_those_that_came_earlier(pool: Pool) 
         order.append(name)
 
     tasks = [asyncio.create_task(ask(*who)) for who in (("running", 10), ("late", 20), ("usual", 10), ("soon", 1))]
-    await until(lambda: executor.queued == 3)
+    await until(lambda: executor.room.queued == 3)
     model.go.set()
     await asyncio.gather(*tasks)
     assert order == ["running", "soon", "usual", "late"]

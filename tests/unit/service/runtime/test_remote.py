@@ -79,7 +79,7 @@ async def fake() -> Fake:
 
 
 def loader(fake: Fake, models: Path) -> RemoteLoader:
-    return RemoteLoader(fake, models, 1, 1 << 20)  # type: ignore[arg-type]
+    return RemoteLoader(fake, models, 1, 0.0, 1 << 20)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ async def test_calls_beyond_the_connections_wait_and_those_beyond_the_queue_are_
     calls = [asyncio.create_task(executor.run({"x": ROW}, None, soon())) for _ in range(3)]
     for _ in range(20):
         await asyncio.sleep(0)
-    assert (executor.in_flight, executor.queued) == (2, 1)
+    assert (executor.in_flight, executor.room.queued) == (2, 1)
     with pytest.raises(ResourceExhausted):
         await executor.run({"x": ROW}, None, soon())
     fake.go.set()
