@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
+from types import MappingProxyType
 from typing import Protocol
 
 from msgspec import Struct
 
-from router.errors import InvalidArgument, Kind
+from router.errors import InvalidArgument, Kind, ResourceExhausted
 from router.telemetry import How, Outcome, VariantSeries
 from service.feedback import Stamp
 from service.protocol.classification import classified
@@ -31,6 +32,8 @@ OUTCOME_OF_KIND: Mapping[Kind, Outcome] = {
 }
 """How a request that failed after its assignment is booked; every other kind is an error of the version."""
 
+
+NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 Tap = Callable[[Mapping[str, Array], int, Callable[[], bytes | None]], None]
 """Takes the inputs of a request to be sampled: (inputs, bytes of the request, how to find its routing key)."""
@@ -101,18 +104,46 @@ class Assignment(Struct):
             setattr(self, name, getattr(other, name))
 
 
-def time_allowed_ns(request_seconds: float, parameters: Mapping[str, Parameter]) -> int:
-    """The server's limit, or the caller's `timeout` parameter (microseconds, as Triton has it) if that is less.
+TIMEOUT_HEADERS: Mapping[bytes, float] = {b"serin-timeout": 1e9, b"x-envoy-expected-rq-timeout-ms": 1e6}
+"""Headers with the time that a caller, or the proxy before us, will wait; and nanoseconds in their units."""
 
-    Raises InvalidArgument for a `timeout` that is no time.
+
+def time_allowed_ns(
+    request_seconds: float, parameters: Mapping[str, Parameter], headers: Mapping[bytes, bytes] = NO_HEADERS
+) -> int:
+    """The server's limit, or what the caller says if that is less: in a header, or in the parameter `timeout`
+    (microseconds, as Triton has it).
+
+    Raises InvalidArgument for what is no time.
     """
     allowed = int(request_seconds * 1e9)
+    for name, unit_ns in TIMEOUT_HEADERS.items():
+        if name in headers:
+            allowed = min(allowed, _header_ns(name, headers[name], unit_ns))
     wanted = parameters.get("timeout")
     if wanted is None:
         return allowed
     if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
         raise InvalidArgument("the parameter `timeout` must be a whole number of microseconds")
     return min(allowed, wanted * 1000) if wanted else allowed
+
+
+class Refused(ResourceExhausted):
+    """A version has no room; the booking of the request is closed."""
+
+    def __init__(self, assignment: Assignment, full: ResourceExhausted) -> None:
+        super().__init__(full.message, retry_after_seconds=full.retry_after_seconds, reason=full.reason)
+        self.assignment = assignment
+
+
+def _header_ns(name: bytes, text: bytes, unit_ns: float) -> int:
+    try:
+        units = float(text) if len(text) <= 32 else -1.0
+    except ValueError:
+        units = -1.0
+    if not 0 < units <= 1e9:
+        raise InvalidArgument(f"the header {name.decode()} must be a time above 0, as in 0.25")
+    return int(units * unit_ns)
 
 
 def priority_of(parameters: Mapping[str, Parameter]) -> int:

@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from random import random
 from time import monotonic_ns, perf_counter_ns
 
-from router.errors import NotFound, Unavailable
+from router.errors import NotFound, ResourceExhausted, Unavailable
 from router.names import shown
 from router.routes import Route, RouteTable, Variant, resolve
 from router.split import choose
 from router.telemetry import How, Outcome, Recorder, SeriesName
 from router.tokens import Given
 from service.bound import Bound, BoundRoute, routing_key
-from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call, Tap, classes, pass_on, passes, run
+from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call, Refused, Tap, classes, pass_on, passes, run
 from service.feedback import Feedback
 from service.guards import Guards
 from service.protocol.check import bind, check_head
@@ -26,6 +26,8 @@ __all__ = ["OFF_LOOP_BYTES", "OUTCOME_OF_KIND", "Assignment", "BoundRoute", "Cal
 
 OFF_LOOP_BYTES = 64 * 1024
 """JSON data longer than this is parsed away from the loop: at about 10 ns a byte it would hold it up for long."""
+
+FAR_NS = 1 << 62
 
 Guard = Callable[[Route, Guards | None], Guards | None]
 Taps = Callable[[SeriesName, str, Loaded], Tap | None]
@@ -79,6 +81,24 @@ class Dataplane:
         """Raises NotFound for an unknown model, Unavailable for one that cannot be served, before it costs anything."""
         if model not in self._routes:
             raise self._unknown(model)
+
+    def require_room(self, model: str, version: str | None, headers: Mapping[bytes, bytes]) -> None:
+        """Raises Refused for a request that would be refused whatever its body holds, which costs more to read than to
+        refuse. It is counted for its variant as ever. Where there are several, the body may say who is to answer."""
+        bound = self._routes[model]
+        if version is not None or len(bound.reached) != 1 or bound.guards is not None:
+            return
+        [number] = bound.reached
+        loaded = self._engine.peek(model, number)
+        if loaded is None or not loaded.executor.room.queued:
+            return
+        now = perf_counter_ns()
+        try:
+            loaded.executor.room.require(FAR_NS, now)
+        except ResourceExhausted as full:
+            assignment = self.assign(Call(model, None, headers, now, now), InferRequest({}))
+            assignment.close(Outcome.SHED)
+            raise Refused(assignment, full) from full
 
     def assign(self, call: Call, request: InferRequest) -> Assignment:
         """Give the request to a version and count it there. Raises NotFound for an unknown model, version or alias."""

@@ -8,6 +8,7 @@ import grpc
 
 from router.errors import Internal, Kind, SerinError
 from router.status import GRPC_CODE
+from service.http.replies import SHEDDING
 from service.http.status import error_headers
 from service.http.v2 import request_id_of
 
@@ -42,6 +43,8 @@ async def fail(context: Context, error: SerinError, trailers: Trailers) -> None:
 
 def note(error: SerinError, request_id: str) -> None:
     """One line in the log: ours as an error, a caller's mistake as info."""
+    if error.reason is not None and not SHEDDING.may_say():
+        return
     ours = error.kind is Kind.INTERNAL
     log.log(
         logging.ERROR if ours else logging.INFO, "call failed" if ours else "call refused",

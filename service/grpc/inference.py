@@ -103,7 +103,7 @@ class Inference:
             request = decode(message, limits)
         else:
             request = await asyncio.to_thread(decode, message, limits)
-        allowed = arrival.at_ns + time_allowed_ns(self._bounds.request_seconds, request.parameters)
+        allowed = arrival.at_ns + time_allowed_ns(self._bounds.request_seconds, request.parameters, arrival.headers)
         call = Call(
             model=message.model_name,
             version=message.model_version or None,

@@ -19,7 +19,8 @@ from router.errors import PayloadTooLarge, RequestTimeout, SerinError
 from service.http.connection import Connection
 from service.http.reading import too_large
 from service.http.replies import Arrival, Reply
-from service.http.rides import Known, Ride, Work, go_on
+from service.http.rides import Known, Ride
+from service.http.stepping import Work, go_on
 from service.http.v2 import V2, request_id_of, target
 from service.runtime.seats import Seat
 

@@ -26,6 +26,26 @@ HEADER = b"inference-header-content-length"
 
 Headers = list[tuple[bytes, bytes]]
 
+BETWEEN_SHED_NS = 1_000_000_000
+
+
+class Seldom:
+    """Says yes once in a while: a line of the log for each refusal would cost more than the refusal."""
+
+    def __init__(self) -> None:
+        self._last_ns = -BETWEEN_SHED_NS
+
+    def may_say(self) -> bool:
+        """Whether to log this one."""
+        now = perf_counter_ns()
+        if now - self._last_ns < BETWEEN_SHED_NS:
+            return False
+        self._last_ns = now
+        return True
+
+
+SHEDDING = Seldom()
+
 
 class Arrival(Struct, frozen=True):
     """The head of a request, taken apart once: `headers` by lower-case name, repeated fields are joined; `at_ns` of
@@ -82,15 +102,17 @@ def served_lines(version: int, variant: str, revision: int) -> bytes:
 
 
 def failed(error: SerinError, request_id: str, lines: bytes = b"") -> Reply:
-    """The answer to a request that an error ended; logged once, here: ours as an error, a caller's mistake as info.
+    """The answer to a request that an error ended; logged once, here: ours as an error, a caller's mistake as info, of
+    load that is shed one in a while.
 
     `lines`: further header fields.
     """
     status = STATUS[error.kind]
-    log.log(
-        logging.ERROR if status == 500 else logging.INFO, "request refused" if status < 500 else "request failed",
-        extra={"request_id": request_id, "kind": error.kind.value, "error": error.message},
-    )  # fmt: skip
+    if error.reason is None or SHEDDING.may_say():
+        log.log(
+            logging.ERROR if status == 500 else logging.INFO, "request refused" if status < 500 else "request failed",
+            extra={"request_id": request_id, "kind": error.kind.value, "error": error.message},
+        )  # fmt: skip
     body = error_body(error, request_id)
     return Reply(status, _lines(JSON, body, request_id) + lines + written(error_headers(error)), body)
 

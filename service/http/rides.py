@@ -1,16 +1,14 @@
-"""What the fast lane holds: a request under way, a head that was seen before, a coroutine that is stepped by hand."""
+"""What the fast lane holds: a request under way, a head that was seen before."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import coroutine
-from typing import Any, Protocol
+from typing import Protocol
 
 from service.calls import Assignment
 from service.http.replies import Arrival, Reply
+from service.http.stepping import Work
 from service.http.v2 import V2
-
-Work = Coroutine[Any, Any, Reply]
 
 
 class Stepping(Protocol):
@@ -68,24 +66,3 @@ class Known:
     headers: Mapping[bytes, bytes]
     model: str
     version: str | None
-
-
-async def go_on(work: Work, waits_for: Any) -> Reply:
-    """For a task: the rest of a coroutine that was stepped by hand until it waited for `waits_for`."""
-    return await _resumed(work, waits_for)
-
-
-@coroutine
-def _resumed(work: Work, waits_for: Any) -> Generator[Any, Any, Reply]:
-    """Go on with a coroutine that was stepped by hand and now waits; what it waits for is handed to the task first."""
-    while True:
-        error: BaseException | None = None
-        try:
-            value = yield waits_for
-        except BaseException as thrown:
-            error = thrown
-        try:
-            waits_for = work.send(value) if error is None else work.throw(error)
-        except StopIteration as done:
-            reply: Reply = done.value
-            return reply

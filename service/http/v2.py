@@ -27,7 +27,7 @@ from router.errors import (
     Unavailable,
 )
 from router.telemetry import Outcome
-from service.calls import Assignment, priority_of, time_allowed_ns
+from service.calls import Assignment, Refused, priority_of, time_allowed_ns
 from service.dataplane import OFF_LOOP_BYTES, OUTCOME_OF_KIND, Call, Dataplane
 from service.http.express import Express
 from service.http.reading import Left, joined, read_body, too_large
@@ -43,6 +43,7 @@ from service.http.replies import (
     succeeded,
     written,
 )
+from service.http.stepping import while_there
 from service.protocol.bodies import decompress, header_length
 from service.protocol.codec import decode, encode
 from service.protocol.limits import Limits
@@ -120,7 +121,7 @@ class V2:
         return bool(scope["method"] == "POST" and path.endswith("/infer") and path.startswith("/v2/models/"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI: read the body, answer, send. A caller who left before the request was whole gets nothing."""
+        """ASGI: read the body, answer, send. A caller who left gets nothing, and nothing is run for him any more."""
         arrived_ns = perf_counter_ns()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if len(headers) != len(scope["headers"]):
@@ -146,7 +147,7 @@ class V2:
         except SerinError as error:
             final = isinstance(error, PayloadTooLarge | RequestTimeout)  # there is more of the body to come
             return self.refused(error, arrival, b"connection: close\r\n" if final else b"")
-        return await self.answer(arrival.complete(), body)
+        return await while_there(self.answer(arrival.complete(), body), receive)
 
     def admit(self, arrival: Arrival) -> None:
         """Refuse by the head alone what can be: overload, unknown paths and models, a declared body above the limit."""
@@ -155,6 +156,7 @@ class V2:
         if not arrival.model:
             raise NotFound(NO_PATH)
         self._dataplane.expect(arrival.model)
+        self._dataplane.require_room(arrival.model, arrival.version, arrival.headers)
         declared = int(arrival.headers.get(b"content-length", b"0"))
         if declared > self._bounds.limits.max_body_bytes:
             raise too_large(self._bounds.limits.max_body_bytes)
@@ -185,7 +187,7 @@ class V2:
             if b"content-encoding" in arrival.headers:
                 body = await self._plain(arrival, body)
             spoken = read(body) if len(body) <= OFF_LOOP_BYTES else await asyncio.to_thread(read, body)
-            return await self._run(arrival, body, spoken, None)
+            return await while_there(self._run(arrival, body, spoken, None), receive)
         except SerinError as error:
             final = isinstance(error, PayloadTooLarge | RequestTimeout)
             return self.refused(error, arrival, b"connection: close\r\n" if final else b"")
@@ -204,7 +206,10 @@ class V2:
         return self._told_lines
 
     def refused(self, error: SerinError, arrival: Arrival, lines: bytes = b"") -> Reply:
-        """The answer to a request that was given to no version, counted by its reason."""
+        """The answer to a request that was given to no version, counted by its reason; or to one that its version
+        refused by the head alone, which is counted there."""
+        if isinstance(error, Refused):
+            return failed(error, arrival.request_id, served(error.assignment) + lines)
         self._rejected(REASON.get(error.kind, "other"))
         return failed(error, arrival.request_id, lines)
 
@@ -238,7 +243,8 @@ class V2:
             version=arrival.version,
             headers=arrival.headers,
             arrived_ns=arrival.at_ns,
-            deadline_ns=arrival.at_ns + time_allowed_ns(self._bounds.request_seconds, request.parameters),
+            deadline_ns=arrival.at_ns
+            + time_allowed_ns(self._bounds.request_seconds, request.parameters, arrival.headers),
             body_hash=xxh3_64_intdigest(body),
             body_bytes=len(body),
             priority=priority_of(request.parameters) if request.parameters else DEFAULT_PRIORITY,

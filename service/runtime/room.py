@@ -65,10 +65,6 @@ class Room:
             waits += f", about {self._wait_ns() / 1e9:.1f} s"
         raise ResourceExhausted(waits, retry_after_seconds=self._retry_after(), reason=reason)
 
-    def is_closed(self, now_ns: int) -> bool:
-        """Whether even who has all the time in the world would be refused."""
-        return self._refusal(1 << 62, now_ns) is not None
-
     def too_late(self, deadline_ns: int, now_ns: int) -> bool:
         """Whether a request whose turn has come is not to be begun: it cannot be done in time, and others wait."""
         return self.queued > 0 and deadline_ns - now_ns < self.mean_ns

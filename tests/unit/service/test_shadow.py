@@ -75,7 +75,7 @@ def runs(keeper):
 
 
 def loaded(model=None, queued=0):
-    executor = SimpleNamespace(runnable=model, token=1, queued=queued)
+    executor = SimpleNamespace(runnable=model, token=1, room=SimpleNamespace(queued=queued))
     return SimpleNamespace(executor=executor, datatypes={"label": "INT64"}, signature=None)
 
 
