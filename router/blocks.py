@@ -1,9 +1,11 @@
 """A block of cells in shared memory, and a crash slot. Standard library only; `router/counters.py` hands them out."""
 
+from array import array
+from collections.abc import Sequence
 from mmap import mmap
 
 from router.errors import InvalidArgument
-from router.layout import ASSIGNED, CARRIED, CLOSED_NS, EPOCH, OUTCOME, Outcome, Record
+from router.layout import ALONE, ASSIGNED, CARRIED, CLOSED_NS, EPOCH, MOST_BODIES, OUTCOME, Outcome, Record
 
 
 class Block:
@@ -68,10 +70,11 @@ class Block:
 class CrashSlot:
     """Where one thread notes what it is about to run, for whoever finds the process dead."""
 
-    __slots__ = ("_cells",)
+    __slots__ = ("_bodies", "_cells")
 
-    def __init__(self, cells: memoryview) -> None:
+    def __init__(self, cells: memoryview, bodies: memoryview | None = None) -> None:
         self._cells = cells
+        self._bodies = bodies
 
     def enter(self, token: int, body_hash: int, now_ns: int = 0) -> None:
         """`token` from `Segment.version_token`; `body_hash` is the xxh3 of the body. The token is written last."""
@@ -80,5 +83,25 @@ class CrashSlot:
         cells[2] = now_ns
         cells[0] = token
 
+    def enter_alone(self, token: int, body_hash: int) -> None:
+        """The same for a suspect, beside which no other runs."""
+        self._cells[3] = ALONE
+        self.enter(token, body_hash)
+
+    def enter_together(self, token: int, body_hashes: Sequence[int]) -> None:
+        """The same for requests that run together; of very many, the first MOST_BODIES."""
+        listed = len(body_hashes)
+        if self._bodies is not None and listed > 1:
+            listed = min(listed, MOST_BODIES)
+            self._bodies[:listed] = memoryview(array("Q", body_hashes[:listed])).cast("B").cast("Q")
+            self._cells[3] = listed
+        self.enter(token, body_hashes[0])
+
     def leave(self) -> None:
+        """After `enter`."""
         self._cells[0] = 0
+
+    def leave_last(self) -> None:
+        """After `enter_alone` and `enter_together`."""
+        self._cells[0] = 0
+        self._cells[3] = 0

@@ -7,6 +7,7 @@ them. Standard library only: the supervisor imports this. Reading and adding up:
 
 import fcntl
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
@@ -14,13 +15,17 @@ from pathlib import Path
 from router.blocks import Block, CrashSlot
 from router.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from router.layout import (
+    ALONE,
+    BODIES,
     CHUNK_BYTES,
     CRASH_SLOT_CELLS,
     CRASH_SLOTS,
     CRASH_SLOTS_CELL,
     HEADER_BYTES,
     INSTANCE_CELL,
+    MOST_BODIES,
     RESTARTS,
+    TOGETHER,
     USED_CELL,
     WORKER,
     BlockSpec,
@@ -51,6 +56,7 @@ class OpenSlot:
     digest: str
     body_hash: int
     entered_ns: int
+    alone: bool = False
 
 
 class Segment:
@@ -116,10 +122,13 @@ class Segment:
         return self._tokens[spec.text]
 
     def slot(self, number: int) -> CrashSlot:
-        """Crash slot `number` of 64: one for the loop, one for each executing thread."""
+        """Crash slot `number` of 64: one for the loop, one for each executing thread. For the loop's thread."""
         if not 0 <= number < CRASH_SLOTS:
             raise InvalidArgument(f"there are {CRASH_SLOTS} crash slots, numbered from 0; {number} is not one")
-        return CrashSlot(_crash_cells(self._chunks[0], number))
+        bodies = None
+        with suppress(ResourceExhausted):  # on a full disk, the first of those that run together stands for all
+            bodies = self.block(_together_spec(number)).family(BODIES)
+        return CrashSlot(_crash_cells(self._chunks[0], number), bodies)
 
     def close(self) -> None:
         """Let go of the slot. Gauges return to 0; the counts stay, and so does the memory while someone holds it."""
@@ -139,7 +148,7 @@ class Segment:
         for memory in self._chunks:
             memoryview(memory).cast("Q")[INSTANCE_CELL] = instance
         for number in range(CRASH_SLOTS):
-            self.slot(number).leave()
+            CrashSlot(_crash_cells(self._chunks[0], number)).leave_last()
         for blocks in self._blocks.values():
             for block in blocks:
                 block.settle(Outcome.LOST)
@@ -227,15 +236,31 @@ def restarted(directory: Path, slot: int) -> None:
 
 def open_slots(directory: Path, slot: int) -> list[OpenSlot]:
     """What a dead worker was running; to be read before the replacement opens the slot."""
-    chunks, found = _readable(directory, slot), []
+    chunks, found = _readable(directory, slot), list[OpenSlot]()
     for number in range(CRASH_SLOTS) if 0 in chunks else ():
-        token, body_hash, entered_ns, _ = _crash_cells(chunks[0], number)
+        token, body_hash, entered_ns, more = _crash_cells(chunks[0], number)
         memory = chunks.get(token >> _TOKEN_SHIFT)
         if token == 0 or memory is None:
             continue
         labels = read_record(memory, token & (1 << _TOKEN_SHIFT) - 1).spec.labels
-        found.append(OpenSlot(labels["model"], int(labels["version"]), labels["digest"], body_hash, entered_ns))
+        version = labels["model"], int(labels["version"]), labels["digest"]
+        bodies = [body_hash] if more in (0, ALONE) else _bodies(chunks, number, more)
+        found += [OpenSlot(*version, body, entered_ns, more == ALONE) for body in bodies]
     return found
+
+
+def _together_spec(number: int) -> BlockSpec:
+    return BlockSpec(TOGETHER, {"slot": str(number)}, ((BODIES, MOST_BODIES),), gauges=(BODIES,))
+
+
+def _bodies(chunks: dict[int, mmap], number: int, count: int) -> list[int]:
+    """The list of a crash slot."""
+    wanted = _together_spec(number).text
+    for memory in chunks.values():
+        for record in read_records(memory):
+            if record.spec.text == wanted:
+                return list(Block(memory, record).family(BODIES)[: min(count, MOST_BODIES)])
+    return []
 
 
 def _take(directory: Path, slot: int) -> int:

@@ -28,8 +28,13 @@ HEADER_BYTES = 4096
 MAGIC_CELL, LAYOUT_CELL, INSTANCE_CELL, USED_CELL = 0, 1, 2, 3
 
 CRASH_SLOTS = 64
-CRASH_SLOT_CELLS = 4  # token, hash of the body, clock in ns, spare
+CRASH_SLOT_CELLS = 4  # token, hash of the body, clock in ns, 0 or ALONE or how many bodies stand in the slot's list
 CRASH_SLOTS_CELL = 2048 // 8
+ALONE = 1 << 63
+"""Of a run that is a trial: nothing else that is suspected runs beside it."""
+
+# The block of a crash slot: the bodies of the requests that run together there.
+TOGETHER, BODIES, MOST_BODIES = "together", "bodies", 256
 
 # Cells of a record's header; the JSON entry and then the cells (and their base) follow, each on a 64-byte boundary.
 RECORD_BYTES, ENTRY_BYTES, ENTRY_CRC, EPOCH, CLOSED_NS, CARRIED, CELL_COUNT, BASED = range(8)

@@ -17,6 +17,7 @@ from service.http.lane import lane_of
 from service.lifeline import Command, Lifeline, open_lifeline
 from service.listening import Port, PortOptions
 from service.renewals import CLIENTS, renewal_of
+from service.runtime.accused import accused_of
 from service.settings import Settings
 from service.tidying import Tidying
 from service.worker import Place, Worker, wait_at_most
@@ -37,8 +38,9 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         port = Port(worker.app, _port_options(settings), connection, tls)
         await port.start()
         worker.pool.is_lone = port.is_lone
-        commands = _Commands(worker, port, config["fds"], (drain, hurry))
+        commands = _Commands(worker, port, lifeline, (drain, hurry))
         worker.engine.suspect((s["model"], s["version"]) for s in config.get("suspects", ()))
+        worker.engine.accuse(accused_of(config.get("accused", {}), commands.cleared))
         loop = asyncio.get_running_loop()
         lifeline.follow(
             lambda command: loop.call_soon_threadsafe(commands.take, command),
@@ -70,12 +72,19 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
 class _Commands:
     """What the supervisor says while a worker runs."""
 
-    def __init__(self, worker: Worker, port: Port, fds: list[int], events: tuple[asyncio.Event, asyncio.Event]) -> None:
+    def __init__(
+        self, worker: Worker, port: Port, lifeline: Lifeline, events: tuple[asyncio.Event, asyncio.Event]
+    ) -> None:
         self._worker = worker
         self._port = port
-        self._fds = fds
+        self._lifeline = lifeline
+        self._fds: list[int] = lifeline.config["fds"]
         self._drain, self._hurry = events
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def cleared(self, one: dict[str, Any]) -> None:
+        """A suspect was run, and nothing happened."""
+        self._lifeline.report(cleared=one)
 
     def take(self, command: Command) -> None:
         if "adopt" in command:
@@ -84,6 +93,8 @@ class _Commands:
             task.add_done_callback(self._tasks.discard)
         if "release" in command:
             self._port.leave(self._fds[command["release"]])
+        if "accused" in command:
+            self._worker.engine.accuse(accused_of(command["accused"], self.cleared))
         if "drain" in command:
             self._drain.set()
         if "hurry" in command:

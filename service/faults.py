@@ -4,7 +4,8 @@
 
 Entries are parted by `;`. An entry `model:version` (`*` for every version) is followed by what its runs suffer:
 `slow=S` waits S seconds before a run (`slow=S@P` with probability P), `fail=P` raises, `nonfinite=P` puts NaN into
-the outputs, `crash=P` ends the process with SIGSEGV, where P is a probability. An entry `point=action:n` acts when that
+the outputs, `crash=P` ends the process with SIGSEGV, where P is a probability; `poison=V` does so for every request in
+which a row of numbers begins with V. An entry `point=action:n` acts when that
 point of the program is reached for the n-th time (`n` may be left out: the first): `exit` leaves the process at once,
 `kill` is SIGKILL, `fail` raises.
 """
@@ -53,6 +54,7 @@ class Fault:
     fail: float = 0.0
     nonfinite: float = 0.0
     crash: float = 0.0
+    poison: float | None = None
 
     def decide(self, draw: Callable[[], float]) -> Effect:
         """The effect on one run; `draw` gives independent uniform numbers in [0, 1)."""
@@ -130,12 +132,14 @@ def _fault(entry: str, words: list[str]) -> Fault:
             seconds, _, share = amount.partition("@")
             amounts["slow_seconds"] = _number(entry, seconds, 3600.0)
             amounts["slow"] = _number(entry, share or "1", 1.0)
+        elif name == "poison":
+            amounts["poison"] = _number(entry, amount, 1e9)
         elif name in ("fail", "nonfinite", "crash"):
             amounts[name] = _number(entry, amount, 1.0)
         else:
-            raise InvalidArgument(f"{entry!r}: unknown fault {name!r}; there are slow, fail, nonfinite, crash")
+            raise InvalidArgument(f"{entry!r}: unknown fault {name!r}; there are slow, fail, nonfinite, crash, poison")
     if not amounts:
-        raise InvalidArgument(f"{entry!r} says no fault; there are slow, fail, nonfinite, crash")
+        raise InvalidArgument(f"{entry!r} says no fault; there are slow, fail, nonfinite, crash, poison")
     return Fault(**amounts)
 
 

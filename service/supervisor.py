@@ -1,6 +1,7 @@
 """One parent: holds the sockets, keeps a controller, an inventory and N workers alive, drains them at the end."""
 
 import asyncio
+import os
 import secrets
 import signal
 import time
@@ -16,7 +17,8 @@ from router.errors import SerinError
 from router.reports import WorkerProcess
 from service import logs, preflight, sockets
 from service.children import ChildSpec, Facts, Keeper, Spare
-from service.crashes import Blame, Death, blame, read_oom_kills
+from service.crashes import Blame, Death, Suspect, blame, read_oom_kills
+from service.dock import Dock, plain, suspect_from
 from service.listeners import Listeners, open_listeners
 from service.settings import Settings
 
@@ -101,6 +103,8 @@ class Supervisor:
         self._controller_url = sockets.url(sockets.address_of(listeners.internal or listeners.admin))
         self.token = secrets.token_urlsafe(32)
         self.cover = sockets.Cover()
+        self.dock = Dock()
+        self.dock.load(settings.state)
         self.link: SupervisorLink | None = None
         self.hurry = asyncio.Event()
         self.end = asyncio.Event()
@@ -128,7 +132,14 @@ class Supervisor:
             ChildSpec("controller", modules["controller"], 0, {**config, "fds": admin, "loopback": private}, admin),
             ChildSpec("inventory", modules["inventory"], 0, {**config, "fds": ()}, (), QUIET, INVENTORY_WAIT_SECONDS),
             *(
-                ChildSpec("worker", modules["worker"], slot, {**config, **public, "suspects": ()}, http, QUIET)
+                ChildSpec(
+                    "worker",
+                    modules["worker"],
+                    slot,
+                    {**config, **public, "suspects": (), "accused": self.dock.told()},
+                    http,
+                    QUIET,
+                )
                 for slot in range(self.settings.workers)
             ),
         ]
@@ -199,6 +210,8 @@ class Supervisor:
             self.link.changed()
         if keeper.spec.role != "worker":
             return
+        if (cleared := facts.pop("cleared", None)) is not None and self.dock.cleared(suspect_from(cleared)):
+            self._tell_all({"accused": self.dock.told()})
         if facts.get("listening"):
             self._tell(self.cover.listens(keeper.spec.slot, self._listening()))
             if self.settings.spare_worker and len(self._listening()) == len(self.workers):
@@ -210,27 +223,42 @@ class Supervisor:
     def died(self, keeper: Keeper, death: Death) -> Facts:
         if keeper.spec.role != "worker":
             return {}
-        found = self._settle(keeper.spec.slot, death)
+        found, convicted = self._settle(keeper.spec.slot, death)
         if keeper.child is not None and self.link is not None:
-            culprit = found.culprit
+            culprit = None if convicted else found.culprit
             named = reports.Blame(culprit.model, culprit.version, culprit.digest) if culprit else None
             instance = keeper.child.instance
             self.link.died(reports.Death(keeper.spec.slot, instance, death.signal_name, named, death.out_of_memory))
         self._tell(self.cover.lost(keeper.spec.slot, self._listening()))
-        return {"suspects": [asdict(suspect) for suspect in found.suspects]}
+        told = self._accuse(convicted)
+        return {"suspects": [asdict(suspect) for suspect in found.suspects], **told}
 
-    def _settle(self, slot: int, death: Death) -> Blame:
+    def _accuse(self, convicted: Suspect | None) -> Facts:
+        """Tell all workers which requests stand accused now."""
+        if convicted is not None:
+            self.log.error("a request has killed two workers and is not run again", **plain(convicted))
+            try:
+                self.dock.save(self.settings.state)
+            except OSError as error:
+                self.log.error("poison cannot be remembered", reason=os.strerror(error.errno or 0))
+        told = {"accused": self.dock.told()}
+        self._tell_all(told)
+        return told
+
+    def _settle(self, slot: int, death: Death) -> tuple[Blame, Suspect | None]:
+        """Whom a death blames, and the request that is poison from now on."""
         directory = self.settings.state / "counters"
         try:
-            found = blame(death, counters.open_slots(directory, slot) if death.is_native else ())
+            slots = counters.open_slots(directory, slot) if death.is_native else []
+            found, convicted = blame(death, slots), self.dock.died(slots)
             culprit = (found.culprit.model, found.culprit.version) if found.culprit else None
             lost = counters.settle(directory, slot, culprit)
             counters.restarted(directory, slot)
         except (SerinError, OSError, ValueError) as error:
             self.log.error("the counters of a dead worker cannot be settled", slot=slot, reason=str(error))
-            return Blame()
+            return Blame(), None
         self.log.warning("settled a dead worker", slot=slot, requests_lost=lost, blamed=culprit)
-        return found
+        return found, convicted
 
     def _listening(self) -> list[int]:
         return [keeper.spec.slot for keeper in self.workers if keeper.has("listening")]

@@ -48,7 +48,7 @@ from service.runtime.faulty import FaultySession
 from service.runtime.health import Health
 from service.runtime.loading import Loader
 from service.runtime.packed import Packed
-from service.runtime.pool import SHADOW_SLOT, Pool
+from service.runtime.pool import MOST_THREADS, SHADOW_SLOT, Pool
 from service.runtime.remote import RemoteLoader
 from service.runtime.session import RUNTIME_VERSION, Session, SessionOptions
 from service.sampling import Sampler
@@ -109,7 +109,7 @@ class Worker:
         self.recorder = Recorder(segment, settings.self_check)
         self._gauges = Gauges(self.recorder)
         await self._connect()
-        self.pool = pool = Pool(max(2, settings.concurrency * 2), segment)
+        self.pool = pool = Pool(min(MOST_THREADS, max(2, settings.concurrency * 2)), segment)
         self._stack.callback(pool.close)
         upstreams = upstreams_of(settings)
         self._stack.push_async_callback(upstreams.close)

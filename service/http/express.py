@@ -135,6 +135,7 @@ class Line:
             and plain.name == self._name
             and plain.datatype == self._datatype
             and self.executor.inline
+            and self.executor.accused is None
             and (self._trouble < MOST_TROUBLE or self._has_rested())
         )
 
@@ -183,7 +184,8 @@ class Line:
             values = list(chain.from_iterable([passenger.plain.data for passenger in present]))
             rows = number_array(DATATYPES[self._datatype], values).reshape((count, *self._shape[1:]))
             feeds, names = {self._name: rows}, self._loaded.output_names
-            outputs, _, computed, _ = executor.run_inline(feeds, names, xxh3_64_intdigest(present[0].body))
+            bodies = [xxh3_64_intdigest(passenger.body) for passenger in present]
+            outputs, _, computed, _ = executor.run_inline(feeds, names, bodies[0], bodies)
             texts = self._texts(outputs, count)
         except Exception:
             return False

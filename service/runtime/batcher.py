@@ -128,9 +128,9 @@ class Batcher:
             for seat in seats:
                 seat.refuse(Interrupted("the version has left the event loop"))
             return
-        body_hash = seats[0].body_hash
+        bodies = [seat.body_hash for seat in seats]
         try:
-            outcomes = run_together(seats, lambda feeds, names: executor.run_inline(feeds, names, body_hash)[0])
+            outcomes = run_together(seats, lambda feeds, names: executor.run_inline(feeds, names, bodies[0], bodies)[0])
         except Apart:
             self._stay_apart()
             outcomes = [_single(seat, executor) for seat in seats]
@@ -266,6 +266,7 @@ class _Together(Job[list[Outcome]]):
             model.switch(),
         )
         self.body_hash = seats[0].body_hash
+        self.bodies = [seat.body_hash for seat in seats]
         self._waiting = len(seats)
 
     def left(self, seat: "asyncio.Future[Ran]") -> None:

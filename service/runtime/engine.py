@@ -11,6 +11,7 @@ from router.routes import Wanted
 from router.runs import RunCounter
 from router.targets import Target, target_of
 from service.protocol.tensors import Signature
+from service.runtime.accused import Accused
 from service.runtime.allowed import Refusal, anything
 from service.runtime.batcher import Batcher, BatchLimits
 from service.runtime.company import has_free_rows
@@ -125,6 +126,7 @@ class Engine:
         self._records: dict[Key, _Record] = {}
         self._ready: dict[Key, Loaded] = {}
         self._suspects: frozenset[Key] = frozenset()
+        self._accused: dict[tuple[Key, str], Accused] = {}
 
     def acquire(self, model: str, version: int) -> Loaded:
         """The ready version, until `release`. Raises NotFound or, for one that is not ready, Unavailable."""
@@ -181,6 +183,12 @@ class Engine:
         self._suspects = frozenset(keys)
         for key, loaded in self._ready.items():
             loaded.executor.suspect(key in self._suspects)
+
+    def accuse(self, accused: Mapping[tuple[Key, str], Accused]) -> None:
+        """From now on these requests, by version and digest, are tried or refused, and no others."""
+        self._accused = dict(accused)
+        for key, loaded in self._ready.items():
+            loaded.executor.accused = self._accused.get((key, loaded.digest))
 
     def remotes(self) -> dict[Key, Target]:
         """The wanted versions that are elsewhere."""
@@ -282,6 +290,7 @@ class Engine:
         limits = parts.limits or self._loader.limits_of(parts.manifest.execution)
         executor = parts.executor(parts.runnable, self._pool, limits, parts.profile, token)
         executor.suspect(key in self._suspects)
+        executor.accused = self._accused.get((key, goal.digest))
         executor.on_run = by_rows(count, has_free_rows(parts.session.signature))
         loaded = Loaded(key, goal.digest, parts, executor)
         if parts.profile.batch_rows > 1:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from router.errors import Cancelled, DeadlineExceeded, SerinError
 from service.protocol.tensors import Array
+from service.runtime.accused import Accused
 from service.runtime.gates import DEFAULT_PRIORITY, Gate
 from service.runtime.jobs import Job, Result, Timed, Turn, seconds_until
 from service.runtime.pool import Pool
@@ -93,6 +94,7 @@ class Executor:
         self._watchdog = pool.watchdog
         self._switch = model.switch()
         self._gate = Gate(limits.max_concurrency)
+        self.accused: Accused | None = None
         self._suspect = False
 
     @property
@@ -128,10 +130,14 @@ class Executor:
             size += array.size
         return size <= limit
 
-    def run_inline(self, feeds: Feeds, names: Names = None, body_hash: int = 0) -> Ran:
-        """Run here and now. Raises Interrupted when it held up the loop for too long, and what the session raises."""
+    def run_inline(self, feeds: Feeds, names: Names = None, body_hash: int = 0, together: Sequence[int] = ()) -> Ran:
+        """Run here and now. Raises Interrupted when it held up the loop for too long, and what the session raises.
+        `together`: the bodies of all, where there are several."""
         slot, switch, ended = self._slot, self._switch, True
-        slot.enter(self.token, body_hash)
+        if len(together) > 1:
+            slot.enter_together(self.token, together)
+        else:
+            slot.enter(self.token, body_hash)
         begun = perf_counter_ns()
         self._watchdog.enter(switch, begun)
         try:
@@ -141,7 +147,7 @@ class Executor:
             raise Interrupted("the run held up the event loop") from error
         finally:
             self._watchdog.leave()
-            slot.leave()
+            slot.leave() if len(together) <= 1 else slot.leave_last()
             self._runs_on_loop += 1
             cost = perf_counter_ns() - begun
             if cost > SLOW_INLINE_NS and cost - self._watchdog.run_queue.waited() > SLOW_INLINE_NS:
@@ -168,13 +174,32 @@ class Executor:
         Raises ResourceExhausted when the queue is full, DeadlineExceeded when the time is over (the thread is told to
         stop, and its turn stays taken until it has), and what the session raises. May be cancelled at any time.
         """
+        return await self._run_job(self._job(feeds, names, body_hash), deadline_ns, priority)
+
+    async def run_alone(
+        self, feeds: Feeds, names: Names, deadline_ns: int, body_hash: int, priority: int = DEFAULT_PRIORITY
+    ) -> Ran:
+        """As `run`, beside no other suspect; and for all to see, should this process not live through it."""
+        job, turn = self._job(feeds, names, body_hash), Turn()
+        job.alone = True
+        try:
+            if not self._suspect:  # else every run of it passes there
+                await turn.take(self._pool.alone, deadline_ns, priority)
+            return await self._run_job(job, deadline_ns, priority)
+        finally:
+            turn.give_back()
+
+    def _job(self, feeds: Feeds, names: Names, body_hash: int) -> "Job[list[Array]]":
+        model = self.runnable
+        job: Job[list[Array]] = Job(lambda switch: run_noted(job, model, feeds, names, switch), model.switch())
+        job.body_hash = body_hash
+        return job
+
+    async def _run_job(self, job: "Job[list[Array]]", deadline_ns: int, priority: int) -> Ran:
         arrived = perf_counter_ns()
         if deadline_ns <= arrived:
             raise DeadlineExceeded("the deadline was over before the request could run")
         turn = await self.take_turn(deadline_ns, priority)
-        model = self.runnable
-        job: Job[list[Array]] = Job(lambda switch: run_noted(job, model, feeds, names, switch), model.switch())
-        job.body_hash = body_hash
         future = self.submit(job, turn)
         outputs, begun, ended = await self._result(future, job, deadline_ns)
         return outputs, begun - arrived, ended - begun, True

@@ -24,7 +24,7 @@ class FaultySession:
     def run(self, feeds: Feeds, names: Names = None, stop: Switch | None = None) -> list[Array]:
         """Like `Session.run`. Raises FaultInjected besides."""
         effect: Effect = self._fault.decide(self._draw)
-        if effect.crashes:
+        if effect.crashes or (self._fault.poison is not None and _holds(feeds, self._fault.poison)):
             crash()
         if effect.delay_seconds:
             sleep(effect.delay_seconds)
@@ -36,6 +36,12 @@ class FaultySession:
     def switch(self) -> Switch:
         """Like `Session.switch`."""
         return self._session.switch()
+
+
+def _holds(feeds: Feeds, value: float) -> bool:
+    """Whether a row of numbers begins with the value."""
+    numbers = [array for array in feeds.values() if array.size and array.dtype.kind in "fiu"]
+    return any((array.reshape(len(array) if array.ndim else 1, -1)[:, 0] == value).any() for array in numbers)
 
 
 def _spoilt(array: Array) -> Array:

@@ -1,7 +1,7 @@
 """A run in a thread of the pool, and the turn that it needs: what is held while it runs, given back exactly once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter_ns, thread_time_ns
 from typing import Generic, TypeVar
 
@@ -71,7 +71,8 @@ class Turn:
 class Job(Generic[Result]):
     """One run in a thread of the pool; `work` is called there with the switch that `abandon` throws. `cpu_ns`: what
     it took of the thread's own time, which knows nothing of what else the machine did. `runs`: what was run in it, how
-    long each took and when it began; the loop counts them when the job has ended. `abandoned_after_ns`: how long it had
+    long each took and when it began; the loop counts them when the job has ended. `bodies`: of those that run together;
+    `alone`: it is the trial of a suspect. `abandoned_after_ns`: how long it had
     run when it was given up; 0: it was not, or had not begun."""
 
     def __init__(self, work: Callable[[Switch], Result], switch: Switch) -> None:
@@ -81,6 +82,8 @@ class Job(Generic[Result]):
         self.pool: Pool
         self.token = 0
         self.body_hash = 0
+        self.bodies: Sequence[int] = ()
+        self.alone = False
         self.cpu_ns = 0
         self.abandoned_after_ns = 0
         self._begun_ns = 0
@@ -97,13 +100,19 @@ class Job(Generic[Result]):
         if self._abandoned:
             raise Cancelled("nobody waited for the run any more")
         slot = self.pool.thread_slot
-        slot.enter(self.token, self.body_hash)
+        plain = not self.alone and len(self.bodies) <= 1
+        if plain:
+            slot.enter(self.token, self.body_hash)
+        elif self.alone:
+            slot.enter_alone(self.token, self.body_hash)
+        else:
+            slot.enter_together(self.token, self.bodies)
         begun, cpu = perf_counter_ns(), thread_time_ns()
         self._begun_ns = begun
         try:
             result = self._work(self._switch)
         finally:
-            slot.leave()
+            slot.leave() if plain else slot.leave_last()
         self.cpu_ns = thread_time_ns() - cpu
         return result, begun, perf_counter_ns()
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from typing import Protocol, TypeVar
 
 from service.runtime.gates import Gate
@@ -27,6 +27,9 @@ class CrashSlot(Protocol):
 
     def enter(self, token: int, body_hash: int) -> None: ...
     def leave(self) -> None: ...
+    def enter_alone(self, token: int, body_hash: int) -> None: ...
+    def enter_together(self, token: int, body_hashes: Sequence[int]) -> None: ...
+    def leave_last(self) -> None: ...
 
 
 class CrashMarks(Protocol):
@@ -41,6 +44,9 @@ class NoSlot:
 
     def enter(self, token: int, body_hash: int) -> None: ...
     def leave(self) -> None: ...
+    def enter_alone(self, token: int, body_hash: int) -> None: ...
+    def enter_together(self, token: int, body_hashes: Sequence[int]) -> None: ...
+    def leave_last(self) -> None: ...
 
 
 class NoMarks:
@@ -76,7 +82,7 @@ class Pool:
         self.gate = Gate(threads)
         self.alone = Gate(1)
         self._own = threading.local()
-        self._numbers = count(first_slot)
+        self._slots = deque(marks.slot(first_slot + number) for number in range(threads))
         self._executor = ThreadPoolExecutor(threads, "model", self._begin_thread)
 
     def submit(self, work: Callable[[], Result]) -> "asyncio.Future[Result]":
@@ -95,4 +101,4 @@ class Pool:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _begin_thread(self) -> None:
-        self._own.slot = self.marks.slot(next(self._numbers))
+        self._own.slot = self._slots.popleft()

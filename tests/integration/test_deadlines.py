@@ -68,7 +68,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             await port.listen(one.fileno())
         at = f"127.0.0.1:{bound[2].getsockname()[1]}"
         bound[2].close()
-        calls = port_of(worker.front)
+        calls = port_of(worker.front, None)
         await calls.listen(at)
         numbers = [one.getsockname()[1] for one in bound[:2]]
         yield World(*numbers, at, counted, executor, lambda: executor.room.queued)

@@ -164,6 +164,33 @@ def test_an_open_crash_slot_names_the_version_and_the_body(open_segment, tmp_pat
     assert open_slots(tmp_path, 0) == []
 
 
+def test_an_open_crash_slot_lists_all_that_ran_together(open_segment, tmp_path):
+    segment = open_segment()
+    token = segment.version_token("digits", 2, "sha256:ab")
+    slot = segment.slot(3)
+    slot.enter_together(token, [5, 2**64 - 1, 7])
+    assert [found.body_hash for found in open_slots(tmp_path, 0)] == [5, 2**64 - 1, 7]
+    slot.leave_last()
+    slot.enter(token, 9)
+    assert open_slots(tmp_path, 0) == [OpenSlot("digits", 2, "sha256:ab", 9, 0)]
+    slot.enter_together(token, list(range(1, 1000)))
+    assert len(open_slots(tmp_path, 0)) == layout.MOST_BODIES
+
+
+def test_an_open_crash_slot_tells_a_trial(open_segment, tmp_path):
+    segment = open_segment()
+    token = segment.version_token("digits", 2, "sha256:ab")
+    slot = segment.slot(1)
+    slot.enter_alone(token, 5)
+    assert [found.alone for found in open_slots(tmp_path, 0)] == [True]
+    slot.leave_last()
+    slot.enter(token, 5)
+    assert [found.alone for found in open_slots(tmp_path, 0)] == [False]
+    segment.close()
+    open_segment()
+    assert open_slots(tmp_path, 0) == []
+
+
 def test_there_are_64_crash_slots(open_segment):
     with pytest.raises(InvalidArgument):
         open_segment().slot(64)

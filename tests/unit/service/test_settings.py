@@ -55,7 +55,10 @@ def test_the_file_may_be_named_by_flag_or_by_environment(monkeypatch: pytest.Mon
         ({"http_port": "70000"}, "--http-port: should be less than or equal to 65535, got '70000'"),
         ({"request_timeout_seconds": "nan"}, "--request-timeout-seconds: should be a finite number, got 'nan'"),
         ({"config": "none.toml"}, "--config: no such file: none.toml"),
-        ({"faults": "digits:2"}, "--faults: 'digits:2' says no fault; there are slow, fail, nonfinite, crash, got"),
+        (
+            {"faults": "digits:2"},
+            "--faults: 'digits:2' says no fault; there are slow, fail, nonfinite, crash, poison, got",
+        ),
     ],
 )
 def test_a_wrong_flag_is_named(flags: dict[str, str], message: str) -> None:

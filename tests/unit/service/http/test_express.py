@@ -33,7 +33,7 @@ class Carriage:
 
 
 class Executor:
-    inline, quick_elements = True, 100
+    inline, quick_elements, accused = True, 100, None
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -42,7 +42,7 @@ class Executor:
     def is_lone(self) -> bool:
         return True
 
-    def run_inline(self, feeds: Any, names: Any, body_hash: int) -> Any:
+    def run_inline(self, feeds: Any, names: Any, body_hash: int, together: Any) -> Any:
         self.rows.append(len(feeds["x"]))
         if self.error is not None:
             raise self.error
