@@ -41,6 +41,7 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         commands = _Commands(worker, port, lifeline, (drain, hurry))
         worker.engine.suspect((s["model"], s["version"]) for s in config.get("suspects", ()))
         worker.engine.accuse(accused_of(config.get("accused", {}), commands.cleared))
+        commands.take({"rest": config["rest"]} if "rest" in config else {})
         loop = asyncio.get_running_loop()
         lifeline.follow(
             lambda command: loop.call_soon_threadsafe(commands.take, command),
@@ -95,6 +96,9 @@ class _Commands:
             self._port.leave(self._fds[command["release"]])
         if "accused" in command:
             self._worker.engine.accuse(accused_of(command["accused"], self.cleared))
+        if "rest" in command:
+            rest = command["rest"]
+            self._worker.engine.rest((rest["model"], rest["version"]), rest["seconds"])
         if "drain" in command:
             self._drain.set()
         if "hurry" in command:

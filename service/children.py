@@ -139,7 +139,7 @@ class Watcher(Protocol):
     def started(self, keeper: "Keeper") -> None: ...
     def reported(self, keeper: "Keeper", facts: Facts) -> None: ...
     def died(self, keeper: "Keeper", death: Death) -> Facts:
-        """Returns what the replacement's configuration holds besides."""
+        """Returns what the replacement has in its configuration besides. `at_once`: it need not wait for anything."""
         ...
 
 
@@ -214,7 +214,8 @@ class Keeper:
             streak = streak_after(streak, death)
             self.restarts += 1
             extra = self._watcher.died(self, death)
-            wait = wait_seconds(streak, self.spec.longest_wait_seconds)
+            at_once = extra.pop("at_once", False)
+            wait = 0.0 if at_once else wait_seconds(streak, self.spec.longest_wait_seconds)
             logs.get("supervisor").error(
                 f"{self.spec.name} died", **_death_words(death), restart_in_seconds=wait, restarts=self.restarts
             )

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -97,6 +97,20 @@ def wait_seconds(streak: int, longest: float = LONGEST_WAIT_SECONDS) -> float:
         return 0.0
     # The exponent is bounded so that a streak of thousands stays a float.
     return min(longest, FIRST_WAIT_SECONDS * 2.0 ** min(streak - 2, 16))
+
+
+@dataclass(slots=True)
+class Rests:
+    """Versions that kill again and again, and may be the only ones of their models, rest before they are run again."""
+
+    deaths: dict[tuple[str, int, str], list[float]] = field(default_factory=dict)
+
+    def died(self, culprit: Suspect, now: float) -> float:
+        """A worker died of this version: for how many seconds nobody is to run it. None at the first time."""
+        key = culprit.model, culprit.version, culprit.digest
+        recent = [at for at in self.deaths.get(key, ()) if now - at < SETTLED_SECONDS]
+        self.deaths = {**self.deaths, key: [*recent, now]}
+        return wait_seconds(len(recent) + 1)
 
 
 def oom_kills(memory_events: str) -> int:

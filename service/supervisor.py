@@ -17,7 +17,7 @@ from router.errors import SerinError
 from router.reports import WorkerProcess
 from service import logs, preflight, sockets
 from service.children import ChildSpec, Facts, Keeper, Spare
-from service.crashes import Blame, Death, Suspect, blame, read_oom_kills
+from service.crashes import Blame, Death, Rests, Suspect, blame, read_oom_kills
 from service.dock import Dock, plain, suspect_from
 from service.listeners import Listeners, open_listeners
 from service.settings import Settings
@@ -103,6 +103,7 @@ class Supervisor:
         self._controller_url = sockets.url(sockets.address_of(listeners.internal or listeners.admin))
         self.token = secrets.token_urlsafe(32)
         self.cover = sockets.Cover()
+        self.rests = Rests()
         self.dock = Dock()
         self.dock.load(settings.state)
         self.link: SupervisorLink | None = None
@@ -230,8 +231,17 @@ class Supervisor:
             instance = keeper.child.instance
             self.link.died(reports.Death(keeper.spec.slot, instance, death.signal_name, named, death.out_of_memory))
         self._tell(self.cover.lost(keeper.spec.slot, self._listening()))
-        told = self._accuse(convicted)
+        told = self._accuse(convicted) | self._rest(None if convicted else found.culprit)
         return {"suspects": [asdict(suspect) for suspect in found.suspects], **told}
+
+    def _rest(self, culprit: Suspect | None) -> Facts:
+        """Who died of a request need not wait: the version does, in all workers, so that the others are answered."""
+        if culprit is None or not culprit.body_hash:
+            return {}
+        seconds = self.rests.died(culprit, time.monotonic())
+        rest = {"rest": {"model": culprit.model, "version": culprit.version, "seconds": seconds}}
+        self._tell_all(rest)
+        return {**rest, "at_once": True}
 
     def _accuse(self, convicted: Suspect | None) -> Facts:
         """Tell all workers which requests stand accused now."""

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
-from router.errors import FailedPrecondition, NotFound, SerinError, Unavailable
+from router.errors import FailedPrecondition, NotFound, SerinError, ShedReason, Unavailable
 from router.reports import States, VersionState, WorkerVersion
 from router.routes import Wanted
 from router.runs import RunCounter
@@ -126,6 +126,8 @@ class Engine:
         self._records: dict[Key, _Record] = {}
         self._ready: dict[Key, Loaded] = {}
         self._suspects: frozenset[Key] = frozenset()
+        self._rests: dict[Key, float] = {}
+        self._now = asyncio.get_running_loop().time
         self._accused: dict[tuple[Key, str], Accused] = {}
 
     def acquire(self, model: str, version: int) -> Loaded:
@@ -133,8 +135,21 @@ class Engine:
         loaded = self._ready.get((model, version))
         if loaded is None:
             raise self._why_not(model, version)
+        if self._rests and (left := self._rests.get((model, version), 0.0) - self._now()) > 0:
+            raise Unavailable(
+                f"{model}:{version} has killed workers again and again and rests for a while",
+                retry_after_seconds=left,
+                reason=ShedReason.NOT_READY,
+            )
         loaded.users += 1
         return loaded
+
+    def rest(self, key: Key, seconds: float) -> None:
+        """Lend a version to nobody for so long."""
+        now = self._now()
+        self._rests = {key: until for key, until in self._rests.items() if until > now}
+        if seconds > 0:
+            self._rests[key] = now + seconds
 
     def release(self, loaded: Loaded) -> None:
         """Give back what `acquire` lent, once."""

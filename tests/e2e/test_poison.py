@@ -88,6 +88,24 @@ def distinct(number: int) -> Ask:
     return post("/v2/models/digits/infer", body(1, id=str(number)))
 
 
+def test_the_last_version_rests_and_others_are_answered_meanwhile(start: Start) -> None:
+    models = ("digits/1", "diabetes")
+    with start("--workers", "1", models=models, faults="digits:* crash=1") as running:
+        told: list[httpx.Response] = []
+
+        def rests() -> bool:
+            answer = ask(running, body(1 + len(told) + time.monotonic() % 1))
+            if answer is not None and answer.status_code == 503:
+                told.append(answer)
+            return len(told) >= 3 and len(deaths(running)) >= 3
+
+        eventually(rests, seconds=60)
+        assert {one.json()["code"] for one in told} == {"UNAVAILABLE"}
+        assert all("rests" in one.json()["error"] and int(one.headers["retry-after"]) >= 1 for one in told)
+        assert httpx.get(f"{running.admin}/api/v1/status", timeout=5).json()["quarantined"] == []
+        assert httpx.get(f"{running.http}/v2/models/diabetes/ready", timeout=5).status_code == 200
+
+
 def test_over_grpc_too(start: Start) -> None:
     with start(faults=f"digits:* poison={DEADLY}") as running:
         at = running.seen["grpc"]

@@ -45,6 +45,13 @@ def test_a_replacement_starts_at_once_and_then_ever_later_up_to_half_a_minute() 
     ]
 
 
+def test_a_version_that_kills_again_rests_for_longer_each_time_until_it_has_behaved_for_a_minute() -> None:
+    rests = crashes.Rests()
+    assert [rests.died(TWO, now) for now in (0.0, 10.0, 20.0, 30.0)] == [0.0, 0.5, 1.0, 2.0]
+    assert rests.died(THREE, 30.0) == 0.0
+    assert rests.died(TWO, 100.0) == 0.0
+
+
 def test_quick_deaths_make_a_streak_and_a_long_life_ends_it() -> None:
     streak = 0
     for _ in range(4):
