@@ -28,7 +28,7 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
     config = lifeline.config
     place = Place(config["slot"], config["instance"], config["token"], config["controller"], time.time)
     worker = Worker(settings, place)
-    worker.tls = tls = renewal_of(settings.public_tls_files, CLIENTS, time.time)
+    worker.tls = tls = renewal_of(settings.public_tls_files, CLIENTS, time.time, config.get("certificates", {}))
     renewing = None if tls is None else asyncio.create_task(tls.run(), name="renewal")
     drain, hurry, gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
     try:

@@ -7,7 +7,8 @@ get it. Files that cannot be used change nothing but what is logged and shown.
 import asyncio
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +61,11 @@ class Credentials:
     client_ca: bytes | None
     not_after: float
 
+    def kept(self) -> dict[str, str]:
+        """The files' content as text, for another process to go on with."""
+        parts = {"certificate": self.certificate, "key": self.key, "client_ca": self.client_ca}
+        return {name: part.decode("latin-1") for name, part in parts.items() if part is not None}
+
 
 def read(files: TlsFiles) -> Credentials:
     """Read and try the files. Raises CertificateError."""
@@ -84,19 +90,45 @@ def read(files: TlsFiles) -> Credentials:
     return Credentials(context, certificate, key, client_ca, not_after)
 
 
+def read_kept(kept: Mapping[str, str]) -> Credentials:
+    """Of what `Credentials.kept` gave. OpenSSL reads files only, so they are files that nobody else can see."""
+    with ExitStack() as stack:
+
+        def file(part: str) -> Path:
+            descriptor = os.memfd_create(part)
+            stack.callback(os.close, descriptor)
+            os.write(descriptor, kept[part].encode("latin-1"))
+            return Path(f"/proc/self/fd/{descriptor}")
+
+        return read(TlsFiles(file("certificate"), file("key"), file("client_ca") if "client_ca" in kept else None))
+
+
 class Renewal:
-    """The credentials of one port, renewed when the files change. Raises CertificateError when made of unusable files.
+    """The credentials of one port, renewed when the files change. Raises CertificateError when made of unusable files
+    and without `kept`: what was in them when they could last be used.
 
     `tell` gets a sentence, and whether it is bad news. `trouble`: why the files as they are now cannot be used.
     """
 
-    def __init__(self, files: TlsFiles, tell: Callable[[str, bool], None], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        files: TlsFiles,
+        tell: Callable[[str, bool], None],
+        now: Callable[[], float],
+        kept: Mapping[str, str] | None = None,
+    ) -> None:
         self._files = files
         self._tell = tell
         self._now = now
         self._stamp = files.stamp()
         self.trouble = ""
-        self.current = read(files)
+        try:
+            self.current = read(files)
+        except CertificateError as error:
+            if kept is None:
+                raise
+            self.current = read_kept(kept)
+            self._failed(error.message)
         self._warn_of_age()
 
     def look(self) -> bool:

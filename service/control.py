@@ -82,7 +82,9 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         stack.push_async_callback(upstreams.close)
         prober = Prober(controller, upstreams, controller.now, _tell_unrecorded)
         pilot = Pilot(controller, boot_clock(_now), outside.assessor, on_trouble=_tell_trouble)
-        tls = renewal_of(settings.admin_tls_files, ADMIN, lambda: _now().timestamp())
+        tls = renewal_of(
+            settings.admin_tls_files, ADMIN, lambda: _now().timestamp(), lifeline.config.get("certificates", {})
+        )
         metrics = _metrics(
             settings, controller, lambda: (*outside.samples(pilot), *tls_samples(ADMIN, tls), *_audit(controller))
         )

@@ -20,6 +20,7 @@ from service.children import ChildSpec, Facts, Keeper, Spare
 from service.crashes import Blame, Death, Rests, Suspect, blame, read_oom_kills
 from service.dock import Dock, plain, suspect_from
 from service.listeners import Listeners, open_listeners
+from service.renewals import ADMIN, CLIENTS, Kept
 from service.settings import Settings
 
 LAST_WAIT_SECONDS = 5.0
@@ -101,6 +102,7 @@ class Supervisor:
         )
         self._listeners = listeners
         self._controller_url = sockets.url(sockets.address_of(listeners.internal or listeners.admin))
+        self.certificates = Kept({CLIENTS: settings.public_tls_files, ADMIN: settings.admin_tls_files}, time.time)
         self.token = secrets.token_urlsafe(32)
         self.cover = sockets.Cover()
         self.rests = Rests()
@@ -124,6 +126,7 @@ class Supervisor:
             "token": self.token,
             "controller": self._controller_url,
             "workers": self.settings.workers,
+            "certificates": self.certificates.by_port,
         }
         private = sockets.is_loopback(self.settings.admin_host)
         doors = (listeners.admin, *([listeners.internal] if listeners.internal else []))
@@ -159,11 +162,13 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(keeper.run(), name=keeper.spec.name) for keeper in keepers]
             link = group.create_task(self._follow_controller(), name="link")
+            keeping = group.create_task(self.certificates.run(), name="certificates")
             spare = group.create_task(self.spare.run(), name="spare")
             await self.end.wait()
             spare.cancel()
             await self._drain(tasks[2:])
             link.cancel()
+            keeping.cancel()
             await self.inventory.stop(LAST_WAIT_SECONDS)
             await self.controller.stop(LAST_WAIT_SECONDS)
         self.log.info("stopped")

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -19,12 +20,14 @@ import tritonclient.http
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from tests.e2e.authority import Authority
-from tests.e2e.conftest import Running, clean_environment, eventually, gateway
+from tests.e2e.conftest import Running, clean_environment, gateway
+from tests.e2e.conftest import eventually as within
 from tests.e2e.test_grpc import request
 
 SAN = "127.0.0.1"
 BODY = {"inputs": [{"name": "pixels", "datatype": "FP32", "shape": [1, 64], "data": [0.0] * 64}]}
 LANES = ("fast", "asgi")
+eventually = partial(within, seconds=60)
 
 
 class Site:
@@ -236,7 +239,7 @@ def test_handshakes_that_do_not_end_hold_up_nobody(secured: tuple[Site, Running]
         for _ in range(5):
             assert infer(running.http, site.context()).status_code == 200
         assert sum(1 for one in held if _is_closed(one)) >= 600 - 2 * 256
-        eventually(lambda: all(_is_closed(one) for one in (*held, *others)), seconds=20)
+        eventually(lambda: all(_is_closed(one) for one in (*held, *others)))
     finally:
         for one in (*held, *others):
             one.close()
@@ -273,6 +276,13 @@ def test_a_certificate_is_renewed_while_it_runs_and_a_bad_one_is_not(secured: tu
         good = site.server[1].read_bytes()
         site.server[1].write_text("not a key")
         for url in (running.http, running.admin):
+            eventually(lambda url=url: gauge(site, url, "serin_tls_reload_failed") == [1.0])
+        assert {address: serial(address, site.context()) for address in addresses} == shown
+        dead = running.workers()[0]
+        os.kill(dead, 9)
+        os.kill(running.child("service.control"), 9)
+        eventually(lambda: dead not in running.workers() and len(running.workers()) == 2)
+        for url in (running.http, running.admin):  # whoever took their place shows the old one too
             eventually(lambda url=url: gauge(site, url, "serin_tls_reload_failed") == [1.0])
         assert {address: serial(address, site.context()) for address in addresses} == shown
         assert grpc_version(site, running) == "1"

@@ -94,3 +94,20 @@ def test_an_old_certificate_is_shown_and_complained_of(tmp_path: Path) -> None:
     later = (NOW + timedelta(days=31)).timestamp()
     Renewal(files(tmp_path), lambda text, bad: told.append(text), lambda: later)
     assert "THE CERTIFICATE HAS EXPIRED" in told[0]
+
+
+def test_a_process_that_starts_while_files_are_bad_goes_on_with_what_was_kept(tmp_path: Path) -> None:
+    given = files(tmp_path)
+    good = read(given)
+    given.key.write_text("not a key")
+    with pytest.raises(CertificateError):
+        Renewal(given, lambda text, bad: None, NOW.timestamp)
+    told: list[tuple[str, bool]] = []
+    renewal = Renewal(given, lambda text, bad: told.append((text, bad)), NOW.timestamp, good.kept())
+    assert (renewal.current.certificate, renewal.current.not_after) == (good.certificate, good.not_after)
+    assert renewal.current.context.verify_mode == good.context.verify_mode
+    assert [bad for _, bad in told] == [True]
+    assert not renewal.look()
+    files(tmp_path, end=NOW + timedelta(days=90))
+    assert renewal.look()
+    assert renewal.trouble == ""
