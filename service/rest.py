@@ -54,7 +54,7 @@ _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBod
 # Not by `model`: FastAPI would make a validator for each of them on each route, at every start of a worker.
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": HTTPStatus(status).phrase, "content": _ERROR}
-    for status in (400, 404, 408, 413, 415, 429, 500, 503, 504)
+    for status in (400, 403, 404, 408, 409, 413, 415, 429, 500, 501, 503, 504)
 }
 _TOLD = {
     "Serin-Version": "the version that answered",

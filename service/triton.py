@@ -53,15 +53,15 @@ def _add_repository(app: FastAPI, shelf: Shelf) -> None:
         """Every version there is, with its state; `{"ready": true}` asks for those that are ready only."""
         return await shelf.index(_switch(await _body(request), "ready"))
 
-    @app.post("/v2/repository/models/{model}/load", tags=["repository"])
-    @app.post("/v2/repository/models/{model}/versions/{version}/load", tags=["repository"])
+    @app.post("/v2/repository/models/{model}/load", tags=["repository"], response_class=Response)
+    @app.post("/v2/repository/models/{model}/versions/{version}/load", tags=["repository"], response_class=Response)
     async def load(request: Request, model: ModelName, version: str | None = None) -> Response:
         """Load a model, or one version of it, again; answered when every worker has it. Loopback only."""
         await shelf.load(model, version, _parameters(await _body(request)))
         return Response()
 
-    @app.post("/v2/repository/models/{model}/unload", tags=["repository"])
-    @app.post("/v2/repository/models/{model}/versions/{version}/unload", tags=["repository"])
+    @app.post("/v2/repository/models/{model}/unload", tags=["repository"], response_class=Response)
+    @app.post("/v2/repository/models/{model}/versions/{version}/unload", tags=["repository"], response_class=Response)
     async def unload(request: Request, model: ModelName, version: str | None = None) -> Response:
         """Unload a model, whatever its route says, or a version that has no weight. Loopback only."""
         _switch(_parameters(await _body(request)), "unload_dependents")

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from router.errors import Kind, NotFound, SerinError
 from router.status import STATUS
 from service.about import About
 from service.dataplane import Dataplane
 from service.http.foreign import Document, Way, answer, reader
-from service.http.v2 import V2
+from service.http.v2 import V2, request_id_of
 from service.protocol.table_codec import Places, read_csv, read_invocation
 
 ERROR_CODES: Mapping[str, str] = {
@@ -49,7 +49,8 @@ class Scoring:
             model = self.chosen()
             places = places_of(self._dataplane, model)
         except SerinError as error:
-            document = {"error": error.message, "code": error.kind.value}
+            identity = request_id_of(request.headers.get("x-request-id", "").encode("latin-1") or None)
+            document = {"error": error.message, "code": error.kind.value, "request_id": identity}
             return JSONResponse(told(document), STATUS[error.kind])
         is_csv = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/csv"
         read = reader(read_csv if is_csv else read_invocation, self._v2, places)
@@ -73,8 +74,8 @@ def add_mlflow(app: FastAPI, dataplane: Dataplane, v2: V2, about: About, model: 
         """Score a table (`dataframe_split`, `dataframe_records`, CSV) or tensors (`instances`, `inputs`)."""
         return await scoring.invoke(request)
 
-    @app.get("/ping", tags=["mlflow"])
-    @app.get("/health", tags=["mlflow"])
+    @app.get("/ping", tags=["mlflow"], response_class=PlainTextResponse)
+    @app.get("/health", tags=["mlflow"], response_class=PlainTextResponse)
     async def ping() -> Response:
         """200 when this worker is ready, 503 with the reason when not."""
         reason = dataplane.not_ready_reason()
@@ -82,7 +83,7 @@ def add_mlflow(app: FastAPI, dataplane: Dataplane, v2: V2, about: About, model: 
             "\n" if reason is None else f"{reason}\n", 200 if reason is None else 503, media_type="text/plain"
         )
 
-    @app.get("/version", tags=["mlflow"])
+    @app.get("/version", tags=["mlflow"], response_class=PlainTextResponse)
     async def version() -> Response:
         """The version of Serin."""
         return Response(about.version, media_type="text/plain")
@@ -99,4 +100,4 @@ def places_of(dataplane: Dataplane, model: str) -> Places:
 def told(document: Document) -> Document:
     """An error as MLflow's clients read it; `error` as on every other route, for who reads no other."""
     code = ERROR_CODES.get(document["code"], document["code"])
-    return {"error_code": code, "message": document["error"], "error": document["error"]}
+    return {**document, "error_code": code, "message": document["error"]}

@@ -31,6 +31,7 @@ MAX_PAGES = 500
 MAX_ELEMENTS = 4096
 """Of an example; larger inputs have none."""
 URL = "/openapi.json"
+REFUSAL = {"$ref": "#/components/schemas/ErrorBody"}
 
 
 def add_pages(app: FastAPI, dataplane: Dataplane, models: Path | None) -> None:
@@ -92,7 +93,10 @@ def page(loaded: Loaded, body: Document | None) -> Document:
         "summary": f"Ask {loaded.model}",
         "description": _text(loaded),
         "requestBody": {"required": True, "content": {"application/json": content}},
-        "responses": {"200": {"description": "its outputs", "content": {"application/json": answer}}},
+        "responses": {
+            "200": {"description": "its outputs", "content": {"application/json": answer}},
+            "default": {"description": "refused", "content": {"application/json": {"schema": REFUSAL}}},
+        },
     }
 
 

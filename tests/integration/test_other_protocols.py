@@ -122,7 +122,7 @@ async def test_errors_have_the_shape_that_each_protocol_has(serin):
     assert both.status_code == 400
     wrong = await serin.http.post("/invocations", json={"columns": ["a"], "data": [[1]]})
     assert wrong.status_code == 400
-    assert wrong.json().keys() == {"error_code", "message", "error"}
+    assert wrong.json().keys() == {"error_code", "message", "error", "code", "request_id"}
     assert wrong.json()["error_code"] == "BAD_REQUEST"
     large = await serin.http.post("/invocations", content=b"1," * 150_000, headers={"content-type": "text/csv"})
     assert large.status_code == 413
