@@ -220,9 +220,10 @@ async def _tried(
 
 def passes(loaded: Loaded, assignment: Assignment, call: Call, request: InferRequest) -> bool:
     """Whether the request may go to where the version is, and the answer back, and neither be looked into: nobody here
-    counts, samples, copies or compares what is in them."""
+    counts, samples, copies or compares what is in them, and the other side knows the layout."""
     return (
         loaded.passes
+        and (loaded.passes_binary or not request.is_binary)
         and call.body is not None
         and assignment.guards is None
         and assignment.tap is None

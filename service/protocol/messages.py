@@ -63,6 +63,16 @@ class InferRequest(msgspec.Struct, frozen=True):
         return self.form is not None or any(isinstance(t.data, msgspec.Raw) for t in self.inputs.values())
 
     @property
+    def is_binary(self) -> bool:
+        """Whether any tensor, here or in the answer, is to be in the binary layout."""
+        return (
+            self.raw is not None
+            or self.binary_output
+            or any(isinstance(tensor.data, memoryview) for tensor in self.inputs.values())
+            or any(output.binary for output in self.outputs or ())
+        )
+
+    @property
     def output_names(self) -> list[str] | None:
         """The names asked for, in order; None for all. What `Session.run` wants to hear."""
         return None if self.outputs is None else [output.name for output in self.outputs]

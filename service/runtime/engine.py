@@ -53,13 +53,13 @@ class Loaded:
     """One version in memory, lent by `Engine.acquire` and held until each of its `users` has released it.
 
     `output_names` in the model's order, `datatypes` of the outputs by name, `watched_names` of those that are counted.
-    `passes`: it is elsewhere, and a whole body may go there as it is. `batcher` stands before `executor` where
-    requests run together.
+    `passes`: it is elsewhere, and a whole body may go there as it is; `passes_binary`: one with binary tensors too.
+    `batcher` stands before `executor` where requests run together.
     """
 
     __slots__ = (
         *("model", "version", "digest", "session", "signature", "manifest", "watch", "executor", "batcher"),
-        *("output_names", "datatypes", "watched_names", "users", "drained", "passes"),
+        *("output_names", "datatypes", "watched_names", "users", "drained", "passes", "passes_binary"),
     )
 
     def __init__(self, key: Key, digest: str, parts: Parts, executor: Executor) -> None:
@@ -75,6 +75,7 @@ class Loaded:
         self.executor = executor
         self.batcher: Batcher | None = None
         self.passes = parts.whole == key[0] and not parts.watch.families
+        self.passes_binary = parts.whole_binary
         self.users = 0
         self.drained: asyncio.Event | None = None
 

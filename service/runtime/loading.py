@@ -42,7 +42,7 @@ class Signed(Protocol):
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What came of one load. `runnable` is the session, or what the loader put before it. `limits` None: the server's.
-    `executor` runs it. `whole`: the model that takes whole bodies elsewhere."""
+    `executor` runs it. `whole`: the model that takes whole bodies elsewhere, `whole_binary`: also binary ones."""
 
     session: Signed
     runnable: Runnable
@@ -52,6 +52,7 @@ class Parts:
     limits: Limits | None = None
     executor: type[Executor] = Executor
     whole: str = ""
+    whole_binary: bool = False
 
 
 def no_wrap(model: str, version: int, session: Session) -> Runnable:

@@ -207,7 +207,7 @@ class RemoteLoader:
         watch = compile_watch(manifest.meanings(), signature)
         wait = self.longest_wait_seconds
         limits = Limits(upstream.max_connections, self.max_queue, longest_wait_seconds=wait)
-        return Parts(session, session, manifest, watch, Profile(), limits, RemoteExecutor, target.model)
+        return Parts(session, session, manifest, watch, Profile(), limits, RemoteExecutor, target.model, binary)
 
 
 def failure(target: Target, answer: Answer) -> SerinError:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import tritonclient.http as triton
 
 from loadtests import peers
 from loadtests.made import rows_of, save
@@ -71,6 +72,17 @@ def test_it_takes_its_share_and_answers_as_the_model_here(running: Running) -> N
     share = sum(answer.variant == "peer.tiny" for answer in answers)
     assert 30 < share < 95
     assert metric(running, "serin_assigned_total", variant="peer.tiny", how="split_keyed") == share
+
+
+@pytest.mark.slow
+def test_a_client_that_speaks_binary_is_served_by_a_server_that_does_not(running: Running) -> None:
+    running.serin("route", "set", "tiny", "peer#tiny=100")
+    given = triton.InferInput("x", list(ROWS[:2].shape), "FP32")
+    given.set_data_from_numpy(ROWS[:2].astype(np.float32))
+    with triton.InferenceServerClient(running.http.removeprefix("http://"), network_timeout=60) as client:
+        answer = client.infer("tiny", [given])
+    assert answer.as_numpy("probabilities").shape == (2, 3)
+    assert answer.as_numpy("probabilities").sum(axis=1) == pytest.approx([1, 1], rel=1e-5)
 
 
 def outputs_of(running: Running, output: str, result: str) -> float:
