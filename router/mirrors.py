@@ -14,7 +14,7 @@ from router.tally import BlockCopy, by_epoch, labels_of
 from router.telemetry import LATENCY, LATENCY_EDGES_US, TIME_NS, Recorder
 
 MIRROR = "mirror"
-DROPS = ("queue_full", "too_large", "not_ready", "overloaded")
+DROPS = ("queue_full", "too_large", "not_ready", "overloaded", "busy")
 DIFFERENCE_EDGES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 10.0, 100.0)
 """Upper edges of the distances between two answers; what a distance is, each kind of comparison says for itself."""
 

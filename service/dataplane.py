@@ -132,9 +132,11 @@ class Dataplane:
         )
 
     def plain_route(self, model: str) -> BoundRoute | None:
-        """The route of a model without rules and mirrors, if some of its variants run requests together."""
+        """The route of a model without rules and copies to be made, if some of its variants run requests together."""
         bound = self._routes.get(model)
-        return bound if bound is not None and bound.shares and not bound.rules and not bound.route.mirrors else None
+        if bound is None or not bound.shares or bound.rules:
+            return None
+        return bound if bound.guards is None or not bound.guards.takes_copies else None
 
     def pick(self, bound: BoundRoute, headers: Mapping[bytes, bytes]) -> tuple[Bound, How, bytes | None]:
         """The first half of `assign`, for a plain route and a request without parameters; the last is its key."""

@@ -7,27 +7,26 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import random
-from time import monotonic_ns, perf_counter_ns
+from time import perf_counter_ns
 
 from msgspec.structs import replace
 
 from router.errors import SerinError
-from router.layout import How, Outcome
-from router.mirrors import MirrorName, mirror_series
-from router.routes import PPM, Exposure, Mirror, Route, Variant, variant_named
+from router.layout import Outcome
+from router.routes import Exposure, Route, Variant, variant_named
 from router.telemetry import Recorder, SeriesName, VariantSeries
 from router.tokens import Given
 from service.callers import Callers
 from service.calls import Answered, Assignment, Call, Run
-from service.diff import all_finite, judges
+from service.diff import all_finite
 from service.exposure import Meter, remove_old
 from service.fallback import OUTCOME_OF_REASON, FallbackGuard, NonFiniteAnswer, half_time, reason_of
 from service.feedback import Stamp
 from service.keeping import PairKeeper
+from service.mirroring import Mirrors
 from service.protocol.messages import InferRequest, InferResponse
 from service.runtime.engine import Loaded
-from service.shadow import BoundMirror, Shadow
+from service.shadow import Shadow
 from service.watch import Watch
 
 log = logging.getLogger("serin.request")
@@ -65,7 +64,7 @@ class Guarding:
         Raises ResourceExhausted when the state directory has no room.
         """
         if before is not None:
-            before.end_mirrors()
+            before.end()
         if route.fallback is None and route.exposure is None and route.units is None and not route.mirrors:
             return None
         same = before is not None and before.route.salt == route.salt
@@ -73,6 +72,8 @@ class Guarding:
         guards = Guards(route, self.means, fallback, self._meter(route.exposure, before.meter if before else None))
         if route.units is not None:
             guards.callers = Callers.of(route, route.units, self.means, self.callers)
+        if route.mirrors:
+            guards.mirrors = Mirrors(route, self.means)
         guards.make_room()
         return guards
 
@@ -93,7 +94,7 @@ class Guards:
     meter: Meter | None
     notice: str = ""
     callers: Callers | None = None
-    _mirrors: dict[int, BoundMirror] = field(default_factory=dict)
+    mirrors: Mirrors | None = None
     _served: dict[tuple[str, str, str], tuple[Loaded | None, VariantSeries]] = field(default_factory=dict)
     _logged_ns: int = 0
 
@@ -138,10 +139,19 @@ class Guards:
             if not assignment.reason and self.fallback.covers(assignment.variant) and "nonfinite" in rule.reasons:
                 raise NonFiniteAnswer("the model answered numbers that are not finite")
             assignment.outcome = Outcome.NONFINITE
-        if self.route.mirrors and not assignment.reason and assignment.how < How.RULE:
-            for number, mirror in enumerate(self.route.mirrors):
-                if _applies(mirror, assignment) and (mirror.share_ppm >= PPM or random() * PPM < mirror.share_ppm):
-                    self._copy(number, mirror, found)
+        if self.mirrors is not None:
+            self.mirrors.answered(assignment, found)
+
+    @property
+    def takes_copies(self) -> bool:
+        """Whether a request might be copied now. If not, `passed_by` does in place of `answered`, where nothing else
+        is to be looked at."""
+        return self.mirrors is not None and self.mirrors.take_copies
+
+    def passed_by(self, assignment: Assignment, loaded: Loaded) -> None:
+        """A request was answered while no copies were taken."""
+        if self.mirrors is not None:
+            self.mirrors.passed_by(assignment, loaded)
 
     def closed(self, assignment: Assignment, outcome: Outcome) -> None:
         """A booking was closed."""
@@ -155,10 +165,13 @@ class Guards:
             for variant in self.route.variants:
                 if variant.name != to.name:
                     self._series(to, variant.name, reason)
-        for number, mirror in enumerate(self.route.mirrors):
-            stable = next((v for v in self.route.variants if v.weight_ppm and _answers(mirror, v)), None)
-            if stable is not None and (loaded := self.means.peek(self.route.model, stable.version)) is not None:
-                self._bound(number, mirror, loaded)
+        if self.mirrors is not None:
+            self.mirrors.make_room()
+
+    def end(self) -> None:
+        """The route has changed."""
+        if self.mirrors is not None:
+            self.mirrors.end()
 
     async def _infer(
         self, fallback: FallbackGuard, run: Run, assignment: Assignment, call: Call, request: InferRequest
@@ -176,12 +189,6 @@ class Guards:
             self.means.tell()
         self._redirect(assignment, reason, fallback.rule.to)
         return await run(assignment, call, request)
-
-    def end_mirrors(self) -> None:
-        """Copies that still wait are not run any more."""
-        for bound in self._mirrors.values():
-            bound.ended = True
-        self._mirrors.clear()
 
     def _exposes(self, variant: str) -> bool:
         return self.meter is not None and variant == self.meter.exposure.variant
@@ -213,48 +220,12 @@ class Guards:
         self._served[variant.name, instead_of, reason] = (loaded, series)
         return series
 
-    def _copy(self, number: int, mirror: Mirror, found: Answered) -> None:
-        try:
-            bound = self._bound(number, mirror, found.loaded)
-            if bound is not None:
-                self.means.shadow.offer(bound, found)
-        except Exception:  # whatever is wrong with a copy, the request itself is answered
-            if self._may_log():
-                log.exception("a request cannot be mirrored", extra={"model": self.route.model})
-
     def _steps(self) -> Iterator[tuple[str, Variant]]:
         """Why another variant may get a request, and which one."""
         if self.fallback is not None and (variant := variant_named(self.route, self.fallback.rule.to)) is not None:
             yield from ((reason, variant) for reason in (*self.fallback.rule.reasons, "budget"))
         if self.meter is not None and (variant := variant_named(self.route, self.meter.exposure.to)) is not None:
             yield "exposure", variant
-
-    def _bound(self, number: int, mirror: Mirror, stable: Loaded) -> BoundMirror | None:
-        candidate = self.means.peek(self.route.model, mirror.version)
-        known = self._mirrors.get(number)
-        if candidate is None:
-            if known is not None:
-                known.series.dropped("not_ready")
-            return None
-        if known is None or known.stable is not stable or known.candidate is not candidate:
-            known = self._mirrors[number] = self._bind(mirror, stable, candidate)
-        return known
-
-    def _bind(self, mirror: Mirror, stable: Loaded, candidate: Loaded) -> BoundMirror:
-        route, variant = self.route, mirror.variant or str(mirror.version)
-        meanings = {meaning.name: meaning.kind for meaning in stable.manifest.meanings()}
-        chosen = judges(mirror.compare, (stable.signature.outputs, candidate.signature.outputs), meanings)
-        name = MirrorName(route.model, mirror.version, variant, route.epoch)
-        counted = [(judge.output, judge.kind) for judge in chosen]
-        return BoundMirror(
-            rule=mirror,
-            stable=stable,
-            candidate=candidate,
-            judges=chosen,
-            series=mirror_series(self.means.recorder, name, counted, monotonic_ns()),
-            worst=self.means.keeper.worst((route.model, mirror.version, variant, route.salt), mirror.worst),
-            same_inputs=stable.signature.inputs == candidate.signature.inputs,
-        )
 
     def _note_spent(self, meter: Meter) -> None:
         if meter.spent and not self.notice:
@@ -282,15 +253,3 @@ def words(guards: Iterable[Guards]) -> tuple[dict[str, str], dict[str, str]]:
     """Troubles and notices by model, for the controller."""
     each = list(guards)
     return {g.route.model: g.trouble for g in each if g.trouble}, {g.route.model: g.notice for g in each if g.notice}
-
-
-def _applies(mirror: Mirror, assignment: Assignment) -> bool:
-    if mirror.share_ppm == 0:
-        return False
-    if mirror.against:
-        return assignment.variant == mirror.against
-    return assignment.version != mirror.version
-
-
-def _answers(mirror: Mirror, variant: Variant) -> bool:
-    return variant.name == mirror.against if mirror.against else variant.version != mirror.version

@@ -1,7 +1,8 @@
 """Copies of live requests, run on a mirrored version in a thread of its own: nobody waits for them, and they go first.
 
 The event loop only samples and puts a copy in a bounded queue; what finds no place there is dropped and counted. The
-thread runs the copy, compares its answer with the one that was given, and counts. Its priority is below the loop's.
+thread runs the copy, compares its answer with the one that was given, and counts. Its priority is below the loop's, and
+it rests after each copy, the longer the more that one held up requests (service/restraint.py).
 """
 
 import logging
@@ -9,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from time import perf_counter_ns
+from time import perf_counter_ns, sleep, thread_time_ns
 from typing import Final
 
 from router.errors import Kind, SerinError
@@ -22,6 +23,7 @@ from service.keeping import PairKeeper
 from service.priority import NICE, lower_priority
 from service.protocol.check import bind
 from service.protocol.tensors import Array
+from service.restraint import Measure, Restraint, free_of_charge
 from service.runtime.engine import Loaded
 from service.runtime.pool import CrashSlot
 from service.runtime.watchdog import Switch
@@ -32,7 +34,14 @@ log = logging.getLogger("shadow")
 MOST_WAITING: Final = 256
 MOST_BYTES: Final = 32 * 1024 * 1024
 LONGEST_RUN_NS: Final = 30_000_000_000
+LONGEST_WAIT_NS: Final = 1_000_000_000
+"""Where the rests between copies are so long that one would wait for more than this, it is not taken."""
+
 IDLE_SECONDS: Final = 2.0
+SETTLE_SECONDS: Final = 0.0002
+"""After a copy, until those whom it held up have got their processor, and their waiting is counted."""
+
+RECENT: Final = 0.2
 
 
 @dataclass(slots=True)
@@ -61,24 +70,36 @@ class Copy:
 class Shadow:
     """`offer` is for the event loop. The thread begins with the first copy and ends with `close`."""
 
-    def __init__(self, slot: CrashSlot, keeper: PairKeeper) -> None:
+    def __init__(self, slot: CrashSlot, keeper: PairKeeper, measure: Measure = free_of_charge) -> None:
         self._slot = slot
         self._keeper = keeper
+        self._measure = measure
+        self._restraint = Restraint(perf_counter_ns(), measure())
+        self._mean_rest_ns = 0.0
+        self._ending = threading.Event()
         self._queue: SimpleQueue[Copy | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         # Each of the four has one writer: the loop counts what went in, the thread what came out.
         self._in = self._bytes_in = self._out = self._bytes_out = 0
         self._run: tuple[int, Switch] | None = None
+        self._run_cpu_ns = 0
 
     @property
     def waiting(self) -> int:
         """Copies in the queue or running."""
         return self._in - self._out
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a copy would wait for too long, since few may run lest they hold up requests."""
+        return (self._in - self._out) * self._mean_rest_ns > LONGEST_WAIT_NS
+
     def offer(self, mirror: BoundMirror, found: Answered) -> str:
         """Take a copy, or say why not (of `router.mirrors.DROPS`)."""
         if mirror.stable.executor.room.queued:
             return self._dropped(mirror, "overloaded")  # real requests are waiting: this is no time for others
+        if self.is_busy:
+            return self._dropped(mirror, "busy")
         if self._in - self._out >= MOST_WAITING:
             self._stop_overdue()
             return self._dropped(mirror, "queue_full")
@@ -100,6 +121,7 @@ class Shadow:
         thread, self._thread = self._thread, None
         if thread is None:
             return
+        self._ending.set()
         while not self._queue.empty():
             self._queue.get()
         self._queue.put(None)
@@ -126,14 +148,26 @@ class Shadow:
                 continue
             if copy is None:
                 break
-            try:
-                self._mirror(copy)
-            except Exception:
-                log.exception("a mirrored request could not be compared")
-            finally:
-                self._out += 1
-                self._bytes_out += copy.size_bytes
+            self._restrained(copy)
         self._keeper.write()
+
+    def _restrained(self, copy: Copy) -> None:
+        """Run a copy and rest."""
+        cpu_ns, self._run_cpu_ns = thread_time_ns(), 0
+        self._restraint.begin(perf_counter_ns(), self._measure())
+        try:
+            self._mirror(copy)
+        except Exception:
+            log.exception("a mirrored request could not be compared")
+        finally:
+            self._out += 1
+            self._bytes_out += copy.size_bytes
+        held_ns = thread_time_ns() - cpu_ns - self._run_cpu_ns
+        sleep(SETTLE_SECONDS)
+        rest_ns = self._restraint.end(perf_counter_ns(), self._measure(), held_ns)
+        self._mean_rest_ns += RECENT * (rest_ns - self._mean_rest_ns)
+        if rest_ns:
+            self._ending.wait(rest_ns / 1e9)
 
     def _mirror(self, copy: Copy) -> None:
         mirror, found = copy.mirror, copy.found
@@ -163,9 +197,11 @@ class Shadow:
         switch = runnable.switch()
         self._run = (perf_counter_ns(), switch)
         self._slot.enter(token, found.call.body_hash)
+        cpu_ns = thread_time_ns()
         try:
             arrays = runnable.run(feeds, names, switch)
         finally:
+            self._run_cpu_ns = thread_time_ns() - cpu_ns  # of which it holds the interpreter for next to nothing
             self._slot.leave()
             self._run = None
         return dict(zip(names, arrays, strict=True))

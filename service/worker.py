@@ -40,6 +40,7 @@ from service.keeping import PairKeeper
 from service.protocol.limits import Limits
 from service.renewals import CLIENTS, tls_samples
 from service.rest import create_rest
+from service.restraint import Toll
 from service.runtime.allowed import Allowed, allowed_by, anything
 from service.runtime.engine import Engine
 from service.runtime.executor import Limits as RunLimits
@@ -244,7 +245,7 @@ class Worker:
     def _guarding(self, segment: Segment, feedback: Feedback | None) -> Guarding:
         state, slot = self.settings.state, self._place.slot
         keeper = PairKeeper(pairs_path(state, slot), monotonic_ns)
-        shadow = Shadow(segment.slot(SHADOW_SLOT), keeper)
+        shadow = Shadow(segment.slot(SHADOW_SLOT), keeper, lambda: Toll(*self.pool.computed_and_waited()))
         self._stack.callback(shadow.close)
         tell = lambda: self.follower.states_changed()  # noqa: E731 - the follower may be another one by then
         means = Means(self.engine.peek, self.recorder, shadow, keeper, tell, feedback.stamp if feedback else unsigned)

@@ -1,8 +1,8 @@
 """The shortest way: plain requests of one turn for one variant, from bodies to answers as one piece of work.
 
-Plain is one row of numbers for the one input of a version whose rows may run together, on a route without rules and
-mirrors. What else a request may be, and whatever goes wrong with one here, is left to `V2.answer`, with the
-variant that the request has been given by then. The answers are the same, to the byte.
+Plain is one row of numbers for the one input of a version whose rows may run together, on a route without rules and at
+a time at which no copies are made. What else a request may be, and whatever goes wrong with one here, is left to
+`V2.answer`, with the variant that the request has been given by then. The answers are the same, to the byte.
 """
 
 import asyncio
@@ -244,6 +244,8 @@ class Line:
             phases = (started - passenger.carriage.arrival.at_ns, begun - started, computed, perf_counter_ns() - result)
             leads = passenger is present[0]
             observe(Outcome.OK, result - started, phases, cells, leads)
+            if (given := passenger.assignment) is not None and given.guards is not None:
+                given.guards.passed_by(given, self._loaded)
             if passenger.unit is not None:
                 passenger.unit.observe(Outcome.OK, result - started, phases, cells, leads)
 

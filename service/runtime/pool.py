@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from service.runtime.gates import Gate
+from service.runtime.runqueue import RunQueue
 from service.runtime.watchdog import Watchdog
 
 Result = TypeVar("Result")
@@ -81,6 +82,7 @@ class Pool:
         self.is_lone: Callable[[], bool] = nobody_knows
         self.gate = Gate(threads)
         self.alone = Gate(1)
+        self._run_queues = [self.watchdog.run_queue]
         self._own = threading.local()
         self._slots = deque(marks.slot(first_slot + number) for number in range(threads))
         self._executor = ThreadPoolExecutor(threads, "model", self._begin_thread)
@@ -95,6 +97,11 @@ class Pool:
         slot: CrashSlot = self._own.slot
         return slot
 
+    def computed_and_waited(self) -> tuple[int, int]:
+        """Nanoseconds that the event loop has computed, and that it and the threads have waited for a processor."""
+        totals = [run_queue.totals() for run_queue in self._run_queues]
+        return totals[0][0], sum([waited for _, waited in totals])
+
     def close(self) -> None:
         """Take no more work. A thread that is still running ends by itself; nobody waits for it."""
         self.watchdog.close()
@@ -102,3 +109,4 @@ class Pool:
 
     def _begin_thread(self) -> None:
         self._own.slot = self._slots.popleft()
+        self._run_queues.append(RunQueue())

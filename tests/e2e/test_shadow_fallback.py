@@ -74,7 +74,7 @@ def test_the_mirrored_requests_of_all_workers_are_compared_and_never_seen(start:
         ran = eventually(lambda: sum_of_copies(running) == 500)
         assert ran
         pairs = metric(running, "serin_mirror_pairs_total", version="2")
-        assert pairs == metric(running, "serin_mirror_requests_total", version="2", outcome="ok") > 100
+        assert pairs == metric(running, "serin_mirror_requests_total", version="2", outcome="ok") > 10
         # Every request of this test has the same row.
         assert metric(running, "serin_mirror_difference_bucket", output="probabilities", le="+Inf") == pairs
         assert metric(running, "serin_requests_total", version="2") == 0

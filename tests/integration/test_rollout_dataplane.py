@@ -16,6 +16,8 @@ from router.mirrors import MirrorCounts, mirror_counts
 from router.pairs import worst_pairs
 from router.routes import Comparison, Exposure, Fallback, Mirror, Route, Rule, Variant
 from router.tally import read_all
+from service import shadow
+from service.restraint import Restraint
 from service.settings import Settings
 from service.together import Together, gateway
 
@@ -23,6 +25,12 @@ ROOT = Path(__file__).resolve().parents[2]
 ROWS = json.loads((ROOT / "models/digits/heldout.json").read_text())["inputs"]["pixels"]
 URL = "/v2/models/digits/infer"
 Start = Callable[..., AbstractAsyncContextManager[Together]]
+
+
+@pytest.fixture(autouse=True)
+def without_rests(monkeypatch):
+    """On a busy machine few copies are run, and that is not what is looked at here."""
+    monkeypatch.setattr(Restraint, "end", lambda *told: 0)
 
 
 @pytest.fixture
@@ -274,6 +282,21 @@ async def test_a_mirror_that_is_too_slow_drops_copies_and_delays_nobody(start):
         assert counts.given + counts.dropped["queue_full"] == 300
         assert counts.drop_rate == pytest.approx(counts.dropped["queue_full"] / 300)
         assert await metric(serin, "serin_mirror_dropped_total", reason="queue_full") == counts.dropped["queue_full"]
+
+
+async def test_where_copies_hold_up_requests_most_are_dropped_and_all_are_counted(start, monkeypatch):
+    monkeypatch.setattr(Restraint, "end", lambda *told: 10 * shadow.LONGEST_WAIT_NS)
+    async with start() as serin:
+        await route(serin, split(0, mirrors=(Mirror(2),)))
+        one, guards = await ask(serin, 1), serin.worker.dataplane.guards()["digits"]
+        await until(lambda: guards.means.shadow._mean_rest_ns > 0)
+        assert guards.takes_copies
+        answers = await ask(serin, 100)
+
+        assert {answer.status_code for answer in [*one, *answers]} == {200}
+        assert not guards.takes_copies  # the second waits
+        counts = await mirrored(serin, 1)
+        assert (counts.given, counts.dropped) == (2, {"busy": 99})
 
 
 async def test_the_most_different_pairs_are_kept_without_inputs_unless_asked(start):

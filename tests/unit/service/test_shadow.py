@@ -10,11 +10,12 @@ from router.errors import Internal
 from router.layout import Outcome
 from router.pairs import read_pairs
 from router.routes import Comparison, Mirror
-from service import shadow
+from service import restraint, shadow
 from service.calls import Answered, Call
 from service.diff import Judge
 from service.keeping import PairKeeper
 from service.protocol.messages import InferRequest
+from service.restraint import Restraint, Toll
 from service.runtime.pool import NoSlot
 from service.shadow import BoundMirror, Shadow
 from service.worst import WorstPairs
@@ -146,6 +147,40 @@ def test_while_real_requests_wait_nothing_is_copied(runs, keeper):
 
     assert runs.offer(one, answered()) == "overloaded"
     assert one.series.drops == ["overloaded"]
+
+
+def test_where_rests_are_long_a_copy_that_would_wait_is_not_taken(runs, keeper):
+    one = mirror(Model(LABELS["label"]), keeper)
+    runs._mean_rest_ns = 0.6 * shadow.LONGEST_WAIT_NS
+
+    assert [runs.offer(one, answered()) for _ in range(3)] == ["", "", "busy"]
+    assert one.series.drops == ["busy"]
+
+
+def test_it_rests_after_a_copy_that_held_up_requests(keeper, monkeypatch):
+    monkeypatch.setattr(restraint, "SAVED_NS", 0)
+    waited = iter(range(0, 10**12, 10**8))
+    running = Shadow(NoSlot(), keeper, lambda: Toll(0, next(waited)))
+    model = Model(LABELS["label"])
+    one = mirror(model, keeper)
+    running._restraint = Restraint(0, Toll())  # so that nothing was waited for long
+    running.offer(one, answered())
+    running.offer(one, answered())
+    run_all(running, model)
+
+    assert len(one.series.ends) == 2
+    assert running._mean_rest_ns > 0
+
+
+def test_closing_ends_a_rest(keeper, monkeypatch):
+    monkeypatch.setattr(Restraint, "end", lambda *told: 3600 * 10**9)
+    running, model = Shadow(NoSlot(), keeper), Model(LABELS["label"])
+    running.offer(mirror(model, keeper), answered())
+    model.go.set()
+    thread = running._thread
+    running.close()
+
+    assert not thread.is_alive()
 
 
 def test_copies_of_a_mirror_that_has_ended_are_not_run(runs, keeper):

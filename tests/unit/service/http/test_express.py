@@ -138,6 +138,15 @@ def test_who_has_left_before_the_end_of_the_turn_takes_no_part(line: Line, execu
     assert (executor.rows, len(closed), carriage.reply) == ([], 1, None)
 
 
+def test_a_request_that_is_not_copied_because_copies_rest_is_counted_by_the_guards(line: Line) -> None:
+    seen: list[object] = []
+    guards = SimpleNamespace(passed_by=lambda assignment, loaded: seen.append(assignment))
+    assignment: Any = SimpleNamespace(guards=guards, stamp=None)
+    carriage = Carriage()
+    line.join(Passenger(carriage, b"{}", ROW, 0, 1, 0, None, assignment))
+    assert (carriage.reply is not None, seen) == (True, [assignment])
+
+
 def test_a_version_that_is_not_loaded_is_not_for_this_way() -> None:
     absent: Any = SimpleNamespace(loaded=None)
     assert Line.of(absent, SimpleNamespace()) is False  # type: ignore[arg-type]
