@@ -107,7 +107,7 @@ def _raw_shape(spec: TensorSpec, size_bytes: int) -> tuple[int, ...]:
 
 def _raw_string(spec: TensorSpec, body: memoryview) -> Array:
     """One element, without the length that stands before an element elsewhere."""
-    shape = tuple(1 if size < 0 else size for size in spec.shape or (1,))
+    shape = tuple(1 if size < 0 else size for size in ((1,) if spec.shape is None else spec.shape))
     if elements(shape) != 1:
         raise BadRequest(f"input {quoted(spec.name)}: a raw binary request carries a single BYTES element")
     array: Array = np.empty(shape, np.object_)

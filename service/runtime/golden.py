@@ -58,7 +58,7 @@ def parse_golden(content: bytes, version: int) -> tuple[Case, ...]:
     """The cases of one version. Raises GoldenError that names the case and what is wrong."""
     try:
         document = msgspec.json.decode(content, type=Document)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise GoldenError(f"golden rows: {error}") from error
     except RecursionError:
         raise GoldenError("golden rows: nested too deeply") from None
