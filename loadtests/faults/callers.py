@@ -142,6 +142,8 @@ class Callers:
 
     async def _one(self, number: int, due: float, slots: asyncio.Semaphore, fresh: bool) -> None:
         async with slots:
+            if self._stopped.is_set():
+                return  # it waited for its turn until the end, and was never sent
             raw, sent, first = self.make(number), monotonic(), False
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):

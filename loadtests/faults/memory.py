@@ -1,17 +1,16 @@
-"""Memory over time at half load, with a reload each minute, batches of 1 to 512 rows, and shapes at random."""
+"""Memory over time at a quarter of the capacity, with new content in place each minute, and 1 to 512 rows a request."""
 
 import json
-import shutil
 from time import monotonic, sleep
 
 import numpy as np
 
 from loadtests.faults.callers import Callers
-from loadtests.faults.counting import MODEL, place
+from loadtests.faults.counting import MODEL, answered, document
 from loadtests.faults.judging import failed, liveness, measured_rate, why
 from loadtests.faults.leftovers import leftovers
 from loadtests.faults.outcome import Outcome, at_most, exactly, shown
-from loadtests.faults.stand import eventually, stand
+from loadtests.faults.stand import Gateway, Stand, eventually, http, stand
 from loadtests.observed import family, memory
 from loadtests.requests import post
 
@@ -39,10 +38,7 @@ def run(long: bool) -> Outcome:
                 samples.append((now, memory(family(gateway.pid)).proportional / MIB))
                 if now > every * version:
                     version += 1
-                    place(at.models, version)
-                    eventually(lambda known=version: gateway.states().get(known) == "READY" or None, 60.0)  # type: ignore[misc]
-                    gateway.route(**{f"v{version}": 100}).raise_for_status()
-                    shutil.rmtree(at.models / MODEL / str(version - 1))
+                    reload(at, gateway, version)
                 callers.wait(SAMPLE_SECONDS)
             callers.stop()
         sleep(1.0)
@@ -66,6 +62,17 @@ def run(long: bool) -> Outcome:
         ],
         [f"failed: {why(callers.sent)}"],
     )
+
+
+def reload(at: Stand, gateway: Gateway, content: int) -> None:
+    """Put other content in the place of version 1, by rename, and wait until it answers."""
+    file = at.models / MODEL / "1" / "model.onnx"
+    coming = file.with_name("coming")
+    coming.write_bytes(document(content))
+    coming.rename(file)
+    body = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "INT64", "data": [7]}]}
+    url = f"{gateway.server.http}/v2/models/{MODEL}/infer"
+    eventually(lambda: answered(http().post(url, json=body).content)[0] == content or None, 60.0, 0.1)
 
 
 def asked() -> list[bytes]:

@@ -128,7 +128,8 @@ def note(gateway: Gateway, told: Told) -> None:
 
 def check(gateway: Gateway, at: Stand, told: Told) -> None:
     """The state after a start: that of the last look, or one step further, which was asked for; and whole."""
-    document = gateway.ask(f"/api/v1/routes/{MODEL}")
+    # The controller may be killed in its first writes.
+    document = eventually(lambda: gateway.ask(f"/api/v1/routes/{MODEL}"), COMMAND_SECONDS)
     revision, weights = document["revision"], weights_of(document)
     weight = weights.get(2, 0.0)
     if revision < told.revision or (revision == told.revision and weight != told.weight and told.revision):
