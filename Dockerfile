@@ -2,6 +2,8 @@
 # Run:   docker run --read-only --tmpfs /tmp -p 8000:8000 -p 8001:8001 -v serin-state:/var/lib/serin serin
 # The sample models are in /models; mount your own over it. The admin port stays on the container's loopback:
 # docker exec CONTAINER serin route show
+# Who reaches the published ports may ask models, unless SERIN_KEYS_FILE names a file of API keys that you mount:
+# docker run ... -v ./keys.toml:/etc/serin/keys.toml:ro -e SERIN_KEYS_FILE=/etc/serin/keys.toml serin
 #
 # Pinned by version tag. To pin the bytes as well, pass --build-arg PYTHON_IMAGE=python@sha256:<digest of that tag>.
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
@@ -29,7 +31,8 @@ ENV PATH=/opt/serin/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     SERIN_MODELS=/models \
     SERIN_STATE=/var/lib/serin \
-    SERIN_HOST=0.0.0.0
+    SERIN_HOST=0.0.0.0 \
+    SERIN_INSECURE_OPEN_MODELS=true
 USER 10001:10001
 WORKDIR /var/lib/serin
 VOLUME /var/lib/serin

@@ -1,6 +1,6 @@
 """The admin API: what people and programs ask of the controller over HTTP. No decision is taken here."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -10,14 +10,18 @@ from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from router.access import key_rows
 from router.acknowledgement import Applied
 from router.bodies import AppliedAnswer, ErrorAnswer, EventsAnswer, PatchBody, ReasonBody, RouteAnswer, RouteBody
 from router.commands import Load, Unload
 from router.controller import Controller
+from router.doorman import Doorman
 from router.errors import Internal, InvalidArgument, NotFound, SerinError, error_of
+from router.gate import Gate, require_rows, with_schemes
 from router.guard import Guard, GuardLimits, error_response
 from router.headers import match_of, tags_of, who_asks
 from router.internal import internal_router
+from router.needs import ADMIN_PORT
 from router.readiness import require_model
 from router.routes import MAX_VERSION
 from router.status import STATUS
@@ -33,15 +37,16 @@ Document = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class ApiOptions:
     """`hosts`: names that `Host` may have (None: any); `models_directory` is shown; `metrics`: makes the exposition and
-    its content type; `parts`: more endpoints under /api/v1."""
+    its content type; `parts`: more endpoints under /api/v1; `doorman` None: whoever reaches the port may do all."""
 
     token: str
     version: str = "0"
-    hosts: Collection[str] | None = None
+    hosts: frozenset[str] | None = None
     metrics: Callable[[], tuple[bytes, str]] | None = None
     models_directory: str = ""
     limits: GuardLimits = field(default_factory=GuardLimits)
     parts: tuple[APIRouter, ...] = ()
+    doorman: Doorman | None = None
 
 
 def create_app(controller: Controller, options: ApiOptions) -> ASGIApp:
@@ -63,13 +68,17 @@ def create_app(controller: Controller, options: ApiOptions) -> ASGIApp:
     for part in (
         _models(controller),
         _routes(controller),
-        _history(controller),
+        _history(controller, options.doorman),
         _status(controller, options),
         *options.parts,
     ):
         app.include_router(part, prefix="/api/v1")
     app.include_router(_probes(controller, options))
-    return Guard(app, options.hosts, options.limits)
+    require_rows(app.routes, ADMIN_PORT)
+    made = app.openapi
+    app.openapi = lambda: with_schemes(made())  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    gate = Gate(ADMIN_PORT, options.doorman) if options.doorman is not None else None
+    return Guard(app, options.hosts, options.limits, gate)
 
 
 def _models(controller: Controller) -> APIRouter:
@@ -156,7 +165,7 @@ def _routes(controller: Controller) -> APIRouter:
     return router
 
 
-def _history(controller: Controller) -> APIRouter:
+def _history(controller: Controller, doorman: Doorman | None) -> APIRouter:
     router = APIRouter(tags=["events"])
     streams = Streams(controller)
     After = Annotated[int | None, Query(ge=0, description="events above this id; without it the newest")]
@@ -172,12 +181,16 @@ def _history(controller: Controller) -> APIRouter:
     @router.get(
         "/events/stream", response_class=StreamingResponse, summary="The history as it happens (text/event-stream)"
     )
-    async def stream(after: After = None, model: Only = None, last_event_id: Tag = None) -> StreamingResponse:
+    async def stream(
+        request: Request, after: After = None, model: Only = None, last_event_id: Tag = None
+    ) -> StreamingResponse:
         streams.require_room()
         resumed = int(last_event_id) if last_event_id is not None and last_event_id.isdigit() else after
         start = controller.last_event if resumed is None else resumed
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(streams.events(start, model), media_type="text/event-stream", headers=headers)
+        principal = getattr(request.state, "principal", None)
+        told = streams.events(start, model, lambda: doorman is None or doorman.still(principal))
+        return StreamingResponse(told, media_type="text/event-stream", headers=headers)
 
     return router
 
@@ -188,6 +201,12 @@ def _status(controller: Controller, options: ApiOptions) -> APIRouter:
     @router.get("/status", summary="The controller, its workers, and what is in quarantine")
     async def status() -> Document:
         return {**controller_document(controller), "models_directory": options.models_directory}
+
+    @router.get("/keys", summary="The API keys in force, without what opens a door; `asked`: whether one is needed")
+    async def keys() -> Document:
+        doorman = options.doorman
+        found = sorted(doorman.keys.values(), key=lambda key: (key.name, key.id)) if doorman is not None else []
+        return {"asked": doorman is not None, "keys": [key_rows(key) for key in found]}
 
     return router
 

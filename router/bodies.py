@@ -136,6 +136,7 @@ class EventAnswer(BaseModel):
     at: str = Field(examples=["2025-01-31T12:00:00.000Z"])
     revision: int
     actor: str
+    claimed: str | None
     kind: str = Field(examples=["route.set"])
     model: str | None
     reason: str

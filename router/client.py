@@ -30,7 +30,8 @@ class AdminClient:
 
     @classmethod
     def at(cls, url: str, actor: str = "", **how: Any) -> "AdminClient":
-        """A client for the admin address, such as http://127.0.0.1:8002. `how`: more for httpx, such as `verify`."""
+        """A client for the admin address, such as http://127.0.0.1:8002. `how`: more for httpx, such as `verify`
+        and `headers`."""
         timeout = httpx.Timeout(TIMEOUT_SECONDS, connect=5.0)
         return cls(httpx.Client(base_url=url, timeout=timeout, trust_env=False, **how), actor)
 
@@ -131,7 +132,9 @@ class AdminClient:
         parameters = {name: value for name, value in asked.items() if value is not None}
         timeout = httpx.Timeout(60.0, connect=5.0)
         try:
-            with self._http.stream("GET", f"{API}/events/stream", params=parameters, timeout=timeout) as response:
+            with self._http.stream(
+                "GET", f"{API}/events/stream", params=parameters, headers=self._headers, timeout=timeout
+            ) as response:
                 if response.is_error:
                     response.read()
                     raise error_in(response)
@@ -175,27 +178,32 @@ class AdminClient:
 
 
 class CommandLink:
-    """Load and unload from inside a worker, as ordinary events: for the repository calls of the public port."""
+    """Load and unload from inside a worker, as ordinary events: for the repository calls of the public port.
 
-    def __init__(self, http: httpx.AsyncClient, actor: str, token: str = "") -> None:
+    `token`: that of Serin's own processes, whose word about the actor is believed.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, actor: str, token: str) -> None:
         self._http = http
-        self._headers = {"Serin-Actor": _header(actor), TOKEN_HEADER: token}
+        self._actor = actor
+        self._token = token
 
-    async def load(self, model: str, version: int | None = None) -> Document:
-        """Like `AdminClient.load`."""
-        return await self._call("POST", f"{API}{_target(model, version)}/load")
+    async def load(self, model: str, version: int | None = None, actor: str = "") -> Document:
+        """Like `AdminClient.load`. `actor`: the name of the key that asked, if one did."""
+        return await self._call("POST", f"{API}{_target(model, version)}/load", actor)
 
-    async def unload(self, model: str, version: int | None = None) -> Document:
+    async def unload(self, model: str, version: int | None = None, actor: str = "") -> Document:
         """Like `AdminClient.unload`."""
-        return await self._call("POST", f"{API}{_target(model, version)}/unload")
+        return await self._call("POST", f"{API}{_target(model, version)}/unload", actor)
 
     async def models(self) -> Document:
         """Like `AdminClient.models`."""
         return await self._call("GET", f"{API}/models")
 
-    async def _call(self, method: str, path: str) -> Document:
+    async def _call(self, method: str, path: str, actor: str = "") -> Document:
+        headers = {TOKEN_HEADER: self._token, "Serin-Actor": _header(actor or self._actor)}
         try:
-            response = await self._http.request(method, path, headers=self._headers, timeout=TIMEOUT_SECONDS)
+            response = await self._http.request(method, path, headers=headers, timeout=TIMEOUT_SECONDS)
         except httpx.HTTPError as error:
             raise Unavailable("the controller does not answer", retry_after_seconds=1) from error
         if response.is_error:

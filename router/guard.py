@@ -1,21 +1,21 @@
-"""What every request to the admin port passes first: its name, its origin, its size; and how errors are told.
+"""What every request to the admin port passes first: its name, its origin, its size, its key; how errors are told.
 
-The admin port trusts who can reach it, so a browser must not be talked into reaching it for somebody else: foreign
-`Host` names (DNS rebinding) and foreign origins (forged forms) are refused.
+A browser must not be talked into reaching the port for somebody else: foreign `Host` names (DNS rebinding) and foreign
+origins (forged forms) are refused.
 """
 
 import secrets
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from router.errors import PayloadTooLarge, PermissionDenied, SerinError
+from router.access import CHALLENGE
+from router.addressed import require_own_page
+from router.errors import Kind, PayloadTooLarge, SerinError
+from router.gate import Gate
 from router.status import STATUS
-
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,15 @@ class GuardLimits:
 
 
 class Guard:
-    """ASGI wrapper. `hosts`: names that `Host` may have, without port; None: any (not bound to loopback)."""
+    """ASGI wrapper. `hosts`: names that `Host` may have, without port; None: any. `gate` None: no key is asked."""
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] | None, limits: GuardLimits) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: frozenset[str] | None, limits: GuardLimits, gate: Gate | None = None
+    ) -> None:
         self._app = app
         self._hosts = hosts
         self._limits = limits
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers or passes on one request."""
@@ -45,6 +48,8 @@ class Guard:
         limit = self._limits.internal_body_bytes if scope["path"].startswith("/internal/") else self._limits.body_bytes
         try:
             self._check(headers, limit)
+            if self._gate is not None:
+                scope["state"]["principal"] = self._gate.admit(scope)
         except SerinError as error:
             await error_response(error, request_id)(scope, receive, send)
             return
@@ -52,12 +57,8 @@ class Guard:
         await self._app(scope, passage.receive, passage.send)
 
     def _check(self, headers: Headers, limit: int) -> None:
-        host = headers.get("host", "")
-        if self._hosts is not None and _without_port(host).lower() not in self._hosts:
-            raise PermissionDenied("this Host name is not served here; use localhost or 127.0.0.1")
-        origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2].lower() != host.lower():
-            raise PermissionDenied("requests from other origins are refused")
+        named = {name.encode(): headers[name].encode("latin-1") for name in ("host", "origin") if name in headers}
+        require_own_page(named, self._hosts)
         declared = headers.get("content-length", "")
         if declared.isdigit() and int(declared[:20]) > limit:
             raise _too_large(limit)
@@ -67,6 +68,8 @@ def error_response(error: SerinError, request_id: str) -> JSONResponse:
     """The one form of every refusal."""
     body = {"error": error.message, "code": str(error.kind), "request_id": request_id}
     headers = {"X-Request-Id": request_id}
+    if error.kind is Kind.UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = CHALLENGE
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_seconds)))
     return JSONResponse(body, STATUS[error.kind], headers)
@@ -110,9 +113,3 @@ def _too_large(limit: int) -> PayloadTooLarge:
 def _request_id(given: str | None) -> str:
     fits = given is not None and 0 < len(given) <= 128 and given.isascii() and given.isprintable()
     return given if given is not None and fits else secrets.token_hex(8)
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.rsplit(":", 1)[0] if host.count(":") == 1 else host

@@ -5,6 +5,7 @@ from typing import Protocol
 from starlette.requests import Request
 
 from router.commands import Match
+from router.doorman import Principal
 from router.state import Who
 
 
@@ -17,10 +18,14 @@ class Reasoned(Protocol):
 
 
 def who_asks(request: Request, body: Reasoned | None) -> Who:
-    """`Serin-Actor`, and the body's reason or `Serin-Reason`."""
-    reason = body.reason if body is not None else None
-    actor = _line(request.headers.get("serin-actor", ""), 128) or "anonymous"
-    return Who(actor, _line(reason or request.headers.get("serin-reason", ""), 1024))
+    """The name of the key, or without keys `Serin-Actor`, which beside a key is a claim; and the body's reason or
+    `Serin-Reason`."""
+    said = _line(request.headers.get("serin-actor", ""), 128)
+    reason = _line((body.reason if body is not None else None) or request.headers.get("serin-reason", ""), 1024)
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is not None and principal.name:
+        return Who(principal.name, reason, said if said != principal.name else "")
+    return Who(said or "anonymous", reason)
 
 
 def _line(text: str, longest: int) -> str:

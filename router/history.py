@@ -6,10 +6,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who asked, and why."""
+    """Who asked, and why. `claimed`: whom the caller said it acts for, where a key says who it is."""
 
     actor: str = "serin"
     reason: str = ""
+    claimed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,11 @@ METRICS = (
         (*_VARIANT, "assignment"),
     ),
     MetricName("serin_feedback_refused_total", "counter", "Feedback that was not counted, by reason.", ("reason",)),
+    MetricName("serin_api_keys", "gauge", "API keys in force, where keys are asked for.", admin_only=True),
+    MetricName(
+        "serin_api_keys_file_unusable", "gauge", "1 while the file of API keys cannot be read; the old keys stay.",
+        admin_only=True,
+    ),
     MetricName("serin_exposure_used", "gauge", "What a rollout's exposure budget has used up.", ("model", "limit")),
     MetricName("serin_exposure_limit", "gauge", "What a rollout's exposure budget allows.", ("model", "limit")),
     MetricName(

@@ -1,6 +1,7 @@
 """The part of the admin API about rollouts. No decision is taken here."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -191,7 +192,7 @@ async def _launch(model: str, request: Request, fresh: bool) -> Launch:
     spec = parse_spec(document)
     asked = who_asks(request, None)
     reason = document.get("reason") or asked.reason
-    return Launch(spec, Who(asked.actor, reason), match_of(request), fresh)
+    return Launch(spec, replace(asked, reason=reason), match_of(request), fresh)
 
 
 def _command(word: str, body: CommandBody, who: Who) -> Command:

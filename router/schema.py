@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, String, Table, Text
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Grows with every change that an older Serin could not read."""
 
 metadata = MetaData()
@@ -33,6 +33,7 @@ events = Table(
     Column("after", Text, nullable=False),
     Column("rollout", String, index=True),
     Column("hash", String, nullable=False, server_default=""),
+    Column("claimed", String, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 
@@ -91,6 +92,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
     ),
     2: (),  # a rollout that is judged by evidence must not be walked on by a release that does not look at it
     3: ("ALTER TABLE events ADD COLUMN hash VARCHAR NOT NULL DEFAULT ''",),
+    4: ("ALTER TABLE events ADD COLUMN claimed VARCHAR NOT NULL DEFAULT ''",),
 }
 """What leads from a version to the next, besides tables that are new."""
 

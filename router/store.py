@@ -252,6 +252,7 @@ def _append(connection: Connection, entry: Event, at: str, revision: int) -> Eve
         "before": msgspec.json.encode(entry.before).decode(),
         "after": msgspec.json.encode(entry.after).decode(),
         "rollout": entry.rollout,
+        "claimed": entry.who.claimed,
     }
     previous = _head(connection)
     result = connection.execute(insert(events).values(**values))
@@ -277,7 +278,7 @@ def _chain_all(connection: Connection) -> None:
 
 def _event(row: Row[Any]) -> Event:
     before, after = msgspec.json.decode(row.before), msgspec.json.decode(row.after)
-    who = Who(row.actor, row.reason)
+    who = Who(row.actor, row.reason, row.claimed)
     return Event(row.kind, row.model, who, before, after, row.id, row.at, row.revision, row.rollout, row.hash)
 
 

@@ -1,6 +1,6 @@
 """The history as it happens: server-sent events (WHATWG HTML, section 9.2)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
@@ -26,12 +26,13 @@ class Streams:
         if self._open >= MOST_STREAMS:
             raise ResourceExhausted(f"{MOST_STREAMS} event streams are open already", retry_after_seconds=5)
 
-    async def events(self, after: int, model: str | None) -> AsyncIterator[bytes]:
-        """Every event above `after`, then each as it comes; a comment when all is quiet; ends with the controller."""
+    async def events(self, after: int, model: str | None, allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """Every event above `after`, then each as it comes; a comment when all is quiet. Ends with the controller, and
+        at the next line after the reader is not `allowed` any more."""
         self._open += 1
         try:
             yield b"retry: 1000\n\n"
-            while not self._controller.closing:
+            while not self._controller.closing and allowed():
                 page = await self._controller.events(after, PAGE, model)
                 for event in page:
                     data = msgspec.json.encode(event_document(event))

@@ -69,7 +69,7 @@ SERVED_REASONS = ("timeout", "shed", "error", "nonfinite", "budget", "exposure")
 STATES = ("ABSENT", "UNKNOWN", "LOADING", "READY", "UNAVAILABLE", "UNLOADING")
 REJECTIONS = (
     "other", "bad_request", "not_found", "not_ready", "too_large", "unsupported_media_type", "timeout", "overloaded",
-    "draining", "unauthorized", "forbidden", "unimplemented", "internal", "cancelled",
+    "draining", "unauthorized", "forbidden", "unimplemented", "internal", "cancelled", "rate_limited",
 )  # fmt: skip
 
 MAX_BLOCKS_PER_VARIANT = 32

@@ -42,6 +42,7 @@ def event_document(event: Event) -> Document:
         "at": event.at,
         "revision": event.revision,
         "actor": event.who.actor,
+        "claimed": event.who.claimed or None,
         "kind": event.kind,
         "model": event.model,
         "reason": event.who.reason,

@@ -14,13 +14,13 @@ from router.api import ApiOptions, create_app
 from router.boot import boot_clock
 from router.chain import LEAST_DIGITS
 from router.controller import Controller, ControllerSettings
+from router.doorman import Doorman
 from router.drift_api import drift_router
 from router.errors import SerinError
 from router.exposition import Build, Exposition, Extra, RouteWeight, render
 from router.exposures import DIRECTORY as EXPOSURES
 from router.exposures import exposure_uses
 from router.familiar import FamiliarReader
-from router.guard import LOOPBACK_HOSTS
 from router.internal import TokenOnly
 from router.metrics import Sample
 from router.pilot import Pilot
@@ -29,6 +29,7 @@ from router.rollout_api import Desk, rollout_router
 from router.routes import KeySource
 from router.statedir import StoreThread
 from service import logs
+from service.access import KeyFile, doorman_of
 from service.elsewhere import upstreams_of
 from service.faults import Faults
 from service.judging import outside_of
@@ -85,10 +86,13 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         tls = renewal_of(
             settings.admin_tls_files, ADMIN, lambda: _now().timestamp(), lifeline.config.get("certificates", {})
         )
-        metrics = _metrics(
-            settings, controller, lambda: (*outside.samples(pilot), *tls_samples(ADMIN, tls), *_audit(controller))
-        )
-        options = _options(lifeline.config, settings, metrics)
+        doorman, keys = _doorman(settings, lifeline.config["token"])
+        if keys is not None:
+            stack.push_async_callback(_cancelled, asyncio.create_task(keys.run()))
+        known = keys.samples if keys is not None else tuple[Sample, ...]
+        samples = lambda: (*outside.samples(pilot), *tls_samples(ADMIN, tls), *_audit(controller), *known())  # noqa: E731
+        metrics = _metrics(settings, controller, samples)
+        options = _options(lifeline.config, settings, metrics, doorman)
         desk = Desk(pilot, store, settings.state)
         parts = (rollout_router(desk), drift_router(controller, outside.monitor))
         options = replace(options, parts=parts)
@@ -137,13 +141,31 @@ def _controller_settings(instance: str, settings: Settings) -> ControllerSetting
     )
 
 
-def _options(config: Command, settings: Settings, metrics: Metrics) -> ApiOptions:
+def _doorman(settings: Settings, token: str) -> tuple[Doorman | None, KeyFile | None]:
+    """None where no key is asked. Raises InvalidArgument when the file of keys cannot be used."""
+    if settings.keys_file is None:
+        return None, None
+    doorman = doorman_of(settings.admin_rules(token), lambda: _now().timestamp())
+    keys = KeyFile(settings.keys_file, doorman, _tell_keys)
+    keys.read()
+    return doorman, keys
+
+
+def _tell_keys(text: str) -> None:
+    if text:
+        logs.get("controller").error("the file of API keys cannot be used; the old keys stay", reason=text)
+    else:
+        logs.get("controller").info("the file of API keys can be used again")
+
+
+def _options(config: Command, settings: Settings, metrics: Metrics, doorman: Doorman | None) -> ApiOptions:
     return ApiOptions(
         token=config["token"],
         version=_package_version("serin"),
-        hosts={*LOOPBACK_HOSTS, settings.admin_host} if config["loopback"] else None,
+        hosts=settings.admin_hosts(settings.admin_host, config["loopback"]),
         metrics=metrics,
         models_directory=str(settings.models.absolute()),
+        doorman=doorman,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from router.doorman import Doorman
 from service.about import About
 from service.dataplane import Dataplane
 from service.feedback import Feedback
@@ -15,7 +16,7 @@ from service.statistics import Statistics
 @dataclass(frozen=True, slots=True)
 class Front:
     """`rejected` counts requests that reach no version, by reason. `invocations_model`: who answers where the protocol
-    names no model; "" for the only one. `models`: the models' directory, for examples.
+    names no model; "" for the only one. `models`: the models' directory, for examples. `doorman` None: nobody is asked.
     """
 
     dataplane: Dataplane
@@ -28,3 +29,4 @@ class Front:
     feedback: Feedback | None = None
     invocations_model: str = ""
     models: Path | None = None
+    doorman: Doorman | None = None

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from router.errors import SerinError
 from service import logs, sockets
+from service.access import load_keys
 from service.certificates import CertificateError, TlsFiles, read
 from service.runtime.allowed import read_digests
 from service.settings import Settings, SettingsError, hook_secret, secret
@@ -83,6 +84,30 @@ def _try(settings: Settings, prefix: str, files: TlsFiles) -> None:
         own = f"{prefix}{SERVED[error.part]}"
         field = own if getattr(settings, own) is not None else SERVED[error.part]
         raise SettingsError(f"{_place(settings, field)}: {error}") from error
+
+
+def require_access(settings: Settings) -> None:
+    """Raises SettingsError when the keys cannot be read, or others reach a port that asks for no key and nobody said
+    that this is meant."""
+    if settings.keys_file is not None:
+        named(settings, "keys_file", partial(load_keys, settings.keys_file))
+    ports = (
+        ("host", settings.host, settings.callers_need_keys, "insecure_open_models"),
+        ("admin_host", settings.admin_host, settings.keys_file is not None, "insecure_open_admin"),
+    )
+    meant = []
+    for field, host, is_guarded, insecure in ports:
+        if is_guarded or named(settings, field, partial(sockets.is_loopback, host)):
+            continue
+        if not getattr(settings, insecure):
+            raise SettingsError(
+                f"{_place(settings, field)}: others can reach {host}, and no key is asked there; make one with "
+                f"`serin key new` and name its file with keys_file, or, where all who reach it are trusted, set "
+                f"{insecure} = true"
+            )
+        meant.append((field, host))
+    for field, host in meant:
+        logs.get("supervisor").warning("WHOEVER REACHES THIS ADDRESS NEEDS NO KEY", setting=field, address=host)
 
 
 @contextmanager

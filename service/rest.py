@@ -20,6 +20,7 @@ from router.errors import (
     SerinError,
     Unimplemented,
 )
+from router.gate import Gate, require_rows, with_schemes
 from router.status import STATUS
 from service.about import EXTENSIONS, PLATFORM, About, shown_shape
 from service.dataplane import Dataplane
@@ -44,7 +45,8 @@ from service.http.mlflow import add_mlflow
 from service.http.pages import add_pages
 from service.http.status import error_body, error_headers
 from service.http.v1 import add_v1
-from service.http.v2 import V2, request_id_of
+from service.http.v2 import REASON, V2, request_id_of
+from service.needs import PUBLIC_PORT
 from service.triton import add_triton
 
 ModelName = Annotated[str, Path(description="the model's directory in the repository")]
@@ -54,7 +56,7 @@ _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBod
 # Not by `model`: FastAPI would make a validator for each of them on each route, at every start of a worker.
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": HTTPStatus(status).phrase, "content": _ERROR}
-    for status in (400, 403, 404, 408, 409, 413, 415, 429, 500, 501, 503, 504)
+    for status in (400, 401, 403, 404, 408, 409, 413, 415, 429, 500, 501, 503, 504)
 }
 _TOLD = {
     "Serin-Version": "the version that answered",
@@ -128,15 +130,27 @@ def create_rest(front: Front, metrics: Metrics) -> ASGIApp:
     _add_metrics(app, metrics)
     _complete_document(app)
     add_pages(app, dataplane, front.models)
-    return _before(app, v2)
+    require_rows(app.routes, PUBLIC_PORT)
+    return _before(app, front)
 
 
-def _before(app: ASGIApp, v2: V2) -> ASGIApp:
+def _before(app: ASGIApp, front: Front) -> ASGIApp:
+    v2, rejected = front.v2, front.rejected
+    gate = Gate(PUBLIC_PORT, front.doorman) if front.doorman is not None else None
+
     async def entry(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and v2.answers(scope):
             await v2(scope, receive, send)
-        else:
-            await app(scope, receive, partial(_send_with_id, send, _request_id(scope)))
+            return
+        told = partial(_send_with_id, send, _request_id(scope))
+        if scope["type"] == "http" and gate is not None:
+            try:
+                scope["state"]["principal"] = gate.admit(scope)
+            except SerinError as error:
+                rejected(REASON.get(error.kind, "other"))
+                await _failed(Request(scope), error)(scope, receive, told)
+                return
+        await app(scope, receive, told)
 
     return entry
 
@@ -255,7 +269,7 @@ def _complete_document(app: FastAPI) -> None:
         for path in document["paths"].values():
             for operation in path.values():
                 operation["responses"].pop("422", None)
-        return document
+        return with_schemes(document)
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
 

@@ -21,6 +21,7 @@ from pydantic_settings import (
 
 from router.errors import InvalidArgument
 from router.metrics import Familiarity
+from service.access_settings import AccessSettings
 from service.cores import available_cores
 from service.faults import Faults
 from service.outside import (
@@ -39,6 +40,7 @@ from service.transport import TransportSettings
 
 PREFIX = "SERIN_"
 FILE_NAME = "serin.toml"
+API_KEY = f"{PREFIX}API_KEY"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)]
@@ -52,7 +54,7 @@ class SettingsError(InvalidArgument):
     """A setting that cannot be used; the message begins with the place it came from."""
 
 
-class Settings(TransportSettings, SupplySettings, BaseSettings):
+class Settings(AccessSettings, TransportSettings, SupplySettings, BaseSettings):
     """All settings as one frozen value. Built directly it reads nothing; `load` reads flags, environment and file."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX, env_ignore_empty=True)
@@ -301,7 +303,7 @@ def _short(value: object) -> str:
 
 def in_order() -> Mapping[str, FieldInfo]:
     """All settings as they are shown: those of this module before the groups that have modules of their own."""
-    groups = {**SupplySettings.model_fields, **TransportSettings.model_fields}
+    groups = {**SupplySettings.model_fields, **AccessSettings.model_fields, **TransportSettings.model_fields}
     own = {name: field for name, field in Settings.model_fields.items() if name not in groups and name not in TABLES}
     tables = {name: Settings.model_fields[name] for name in TABLES}
     return {**own, **groups, **tables}
@@ -338,6 +340,25 @@ def secret(table: str, name: str, file: Path | None) -> bytes:
         return file.read_bytes().rstrip(b"\r\n")
     except OSError as error:
         raise SettingsError(f"{table}.{name}: {file}: cannot be read: {error.__class__.__name__}") from None
+
+
+def api_key(settings: Settings) -> str:
+    """The key that commands send: in the file that `api_key_file` names, else in SERIN_API_KEY; "" without one. Raises
+    SettingsError, which quotes nothing of it."""
+    file = settings.api_key_file
+    if file is None:
+        found, origin = os.environ.get(API_KEY, ""), API_KEY
+    else:
+        origin = f"{settings.origin('api_key_file')}: {file}"
+        try:
+            found = file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{origin}: cannot be read: {error.__class__.__name__}") from None
+        if not found:
+            raise SettingsError(f"{origin}: is empty")
+    if not found.isascii() or not found.isprintable() or " " in found:
+        raise SettingsError(f"{origin}: is no key: it holds other signs than keys do")
+    return found
 
 
 def reference() -> str:

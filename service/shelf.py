@@ -31,21 +31,24 @@ class Shelf:
             rows = self._held()
         return [row for row in rows if not only_ready or row["state"] == "READY"]
 
-    async def load(self, model: str, reference: str | None, parameters: Document) -> None:
-        """Load a model, or a version of it, again; what serves goes on until the new is ready. Raises SerinError."""
+    async def load(self, model: str, reference: str | None, parameters: Document, actor: str = "") -> None:
+        """Load a model, or a version of it, again; what serves goes on until the new is ready. Raises SerinError.
+
+        `actor`: the name of the key that asks, if keys are asked for.
+        """
         self._require_open()
         _require_none(parameters)
-        await self.link.load(model, _number(model, reference))
+        await self.link.load(model, _number(model, reference), actor)
 
-    async def unload(self, model: str, reference: str | None) -> None:
+    async def unload(self, model: str, reference: str | None, actor: str = "") -> None:
         """Unload a model, whatever its route says, or a version that has no weight. Raises SerinError."""
         self._require_open()
-        await self.link.unload(model, _number(model, reference))
+        await self.link.unload(model, _number(model, reference), actor)
 
     def _require_open(self) -> None:
         if not self.open_to_callers:
             raise PermissionDenied(
-                "models are loaded and unloaded here only where the port is bound to the loopback; "
+                "models are loaded and unloaded here only with a key, or where the port is bound to the loopback; "
                 "`serin models load` on the gateway's host does the same"
             )
 

@@ -69,6 +69,7 @@ def serve(settings: Settings, announce: Callable[[Gateway], None], modules: dict
     preflight.require_secrets(settings)
     preflight.require_supplies(settings)
     preflight.require_certificates(settings)
+    preflight.require_access(settings)
     with preflight.state_directory(settings) as unclean:
         listeners = open_listeners(settings, patience_seconds=preflight.PATIENCE_SECONDS if unclean else 0.0)
         try:
@@ -154,8 +155,6 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
         self.log.info("starting", workers=self.settings.workers, http=self.gateway.http, admin=self.gateway.admin)
-        if not sockets.is_loopback(self.settings.admin_host):
-            self.log.warning("ANYONE WHO REACHES THE ADMIN PORT CAN CHANGE ROUTES", admin_host=self.settings.admin_host)
         if self.settings.faults:
             self.log.warning("FAULTS ARE BEING INJECTED", faults=self.settings.faults)
         keepers = (self.controller, self.inventory, *self.workers)

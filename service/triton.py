@@ -56,16 +56,16 @@ def _add_repository(app: FastAPI, shelf: Shelf) -> None:
     @app.post("/v2/repository/models/{model}/load", tags=["repository"], response_class=Response)
     @app.post("/v2/repository/models/{model}/versions/{version}/load", tags=["repository"], response_class=Response)
     async def load(request: Request, model: ModelName, version: str | None = None) -> Response:
-        """Load a model, or one version of it, again; answered when every worker has it. Loopback only."""
-        await shelf.load(model, version, _parameters(await _body(request)))
+        """Load a model, or one version of it, again; answered when every worker has it. Without keys: loopback only."""
+        await shelf.load(model, version, _parameters(await _body(request)), _actor(request))
         return Response()
 
     @app.post("/v2/repository/models/{model}/unload", tags=["repository"], response_class=Response)
     @app.post("/v2/repository/models/{model}/versions/{version}/unload", tags=["repository"], response_class=Response)
     async def unload(request: Request, model: ModelName, version: str | None = None) -> Response:
-        """Unload a model, whatever its route says, or a version that has no weight. Loopback only."""
+        """Unload a model, whatever its route says, or a version that has no weight. Without keys: loopback only."""
         _switch(_parameters(await _body(request)), "unload_dependents")
-        await shelf.unload(model, version)
+        await shelf.unload(model, version, _actor(request))
         return Response()
 
 
@@ -103,6 +103,11 @@ def _add_absent(app: FastAPI) -> None:
         @app.api_route(f"/v2/{kind}/{{rest:path}}", methods=["GET", "POST"], include_in_schema=False)
         async def shared_memory(rest: str) -> Response:
             raise Unimplemented("the shared memory extension is not offered; send data in the request")
+
+
+def _actor(request: Request) -> str:
+    principal = getattr(request.state, "principal", None)
+    return principal.name if principal is not None else ""
 
 
 async def _body(request: Request) -> Document:

@@ -14,6 +14,7 @@ import httpx
 
 from router.client import CommandLink, Follower, Identity
 from router.counters import Segment
+from router.doorman import Doorman
 from router.errors import ResourceExhausted
 from router.exposition import Build, Exposition, Extra, RouteWeight, render
 from router.exposures import DIRECTORY as EXPOSURES
@@ -25,6 +26,7 @@ from router.runs import run_counter
 from router.telemetry import Recorder
 from service import logs
 from service.about import About
+from service.access import KeyFile, doorman_of
 from service.cache import newest_table, write_table
 from service.certificates import Renewal
 from service.dataplane import Dataplane
@@ -138,12 +140,13 @@ class Worker:
         guarding = self._guarding(segment, feedback)
         self.dataplane = Dataplane(self.engine, self.recorder, guarding, sampler.tap, feedback)
         bounds, rejected = _bounds(settings), self.recorder.worker().rejected
-        self.v2 = V2(self.dataplane, bounds, rejected)
+        doorman = self._doorman()
+        self.v2 = V2(self.dataplane, bounds, rejected, doorman)
         about = About("serin", package_version("serin"))
         statistics = Statistics(settings.state / "counters", self.dataplane, self._place.now)
         link = CommandLink(self._http, PUBLIC_ACTOR, self._place.token)
-        shelf = Shelf(link, self.dataplane, is_loopback(settings.host))
-        more = feedback, settings.invocations_model, settings.models
+        shelf = Shelf(link, self.dataplane, settings.keys_file is not None or is_loopback(settings.host))
+        more = feedback, settings.invocations_model, settings.models, doorman
         self.front = Front(self.dataplane, self.v2, bounds, rejected, about, statistics, shelf, *more)
         self.app = create_rest(self.front, self._metrics())
         await self._begin_to_follow()
@@ -241,6 +244,19 @@ class Worker:
             self.log.warning("the controller does not answer; routing goes on", reason=trouble)
         else:
             self.log.info("the controller answers again")
+
+    def _doorman(self) -> Doorman:
+        """Who lets callers in; where keys are asked for, it hears of new ones. Raises InvalidArgument."""
+        doorman = doorman_of(self.settings.public_rules(self.settings.workers), self._place.now)
+        if self.settings.keys_file is not None:
+            keys = KeyFile(self.settings.keys_file, doorman, self._tell_keys)
+            keys.read()
+            self._stack.push_async_callback(_cancelled, asyncio.create_task(keys.run(), name="keys"))
+        return doorman
+
+    def _tell_keys(self, text: str) -> None:
+        if text:
+            self.log.warning("the file of API keys cannot be used; the old keys stay", reason=text)
 
     def _guarding(self, segment: Segment, feedback: Feedback | None) -> Guarding:
         state, slot = self.settings.state, self._place.slot

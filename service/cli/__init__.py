@@ -14,6 +14,7 @@ from service.cli.drift import drift
 from service.cli.events import events
 from service.cli.feedback import feedback
 from service.cli.infer import infer
+from service.cli.keys import key
 from service.cli.models import models
 from service.cli.ready import ready
 from service.cli.rollouts import apply, rollout
@@ -45,6 +46,7 @@ def cli() -> None:
     Give it 10 % by hand:       serin route set digits 1=90 2=10
     Follow what happens:        serin events --follow
     Try a policy before use:    serin simulate --spec rollout.yaml
+    Make an API key:            serin key new --name ci --role operator
 
     Commands talk to the admin API of a running gateway, http://127.0.0.1:8002 unless told otherwise.
     All of them know --json (infer: --output json).
@@ -54,7 +56,8 @@ def cli() -> None:
 
 
 WORDS = (
-    serve, infer, models, route, rollout, apply, simulate, assign, drift, events, audit, feedback, ready, status, tune,
+    serve, infer, models, route, rollout, apply, simulate, assign, drift, events, audit, feedback, ready, status, key,
+    tune,
     show_settings,
 )  # fmt: skip
 

@@ -29,6 +29,7 @@ SECONDS = 30.0
 @click.option("--url", metavar="URL", help="Where clients reach the models, if not as settings say.")
 @options.config
 @options.ca_file
+@options.api_key_file
 @options.as_json
 def feedback(
     model: str,

@@ -32,6 +32,7 @@ SOURCE = click.File("rb")
 @click.option("--output", "form", type=click.Choice(["table", "json"]), default="table", help="How to print.")
 @options.config
 @options.ca_file
+@options.api_key_file
 def infer(
     model: str,
     json_file: IO[bytes] | None,

@@ -12,17 +12,20 @@ import click
 import httpx
 
 from router.client import AdminClient
-from service import settings, transport, trust
+from service import access_settings, settings, transport, trust
 from service.outside import TABLES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: Settings of the commands that talk to a gateway; one that is being started has no use for them.
-OF_COMMANDS = frozenset({"admin_url"}) | transport.OF_COMMANDS
+OF_COMMANDS = frozenset({"admin_url"}) | transport.OF_COMMANDS | access_settings.OF_COMMANDS
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs instead of text.")
 admin_url = click.option("--admin-url", metavar="URL", help="Admin API of the gateway, if not as settings say.")
 ca_file = click.option("--ca-file", metavar="FILE", help="CAs to trust in place of the public ones, in PEM.")
+api_key_file = click.option(
+    "--api-key-file", metavar="FILE", help="File that holds your API key; else SERIN_API_KEY_FILE, or SERIN_API_KEY."
+)
 config = click.option("--config", metavar="FILE", help="Settings file; else SERIN_CONFIG, else ./serin.toml if there.")
 
 
@@ -38,7 +41,7 @@ class Asked:
         """A client of the admin API: `--admin-url`, else as the settings say. Raises SettingsError."""
         found = settings.load(self.given)
         address = found.admin_address
-        client = AdminClient.at(address, actor(), **trust.connection(found, address))
+        client = AdminClient.at(address, actor(), **_connection(found, address))
         try:
             yield client
         finally:
@@ -50,10 +53,10 @@ def gateway(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def called(*, as_json: bool, **rest: Any) -> Any:
-        given = {name: rest.pop(name) for name in ("config", "admin_url", "ca_file")}
+        given = {name: rest.pop(name) for name in ("config", "admin_url", "ca_file", "api_key_file")}
         return command(Asked(given, as_json), **rest)
 
-    return config(admin_url(ca_file(as_json(called))))
+    return config(admin_url(ca_file(api_key_file(as_json(called)))))
 
 
 def every_setting(command: Command) -> Command:
@@ -78,7 +81,14 @@ def public_client(url: str | None, given: Mapping[str, str | None], seconds: flo
     SettingsError."""
     found = settings.load(given)
     address = url or found.public_address
-    return httpx.Client(base_url=address, timeout=seconds, trust_env=False, **trust.connection(found, address))
+    return httpx.Client(base_url=address, timeout=seconds, trust_env=False, **_connection(found, address))
+
+
+def _connection(found: settings.Settings, address: str) -> dict[str, Any]:
+    """What an httpx client takes besides: whom it trusts, and the API key that it sends. Raises SettingsError."""
+    key = settings.api_key(found)
+    headers = {"headers": {"Authorization": f"Bearer {key}"}} if key else {}
+    return {**headers, **trust.connection(found, address)}
 
 
 def actor() -> str:
@@ -96,5 +106,13 @@ def _shown(value: object) -> str:
 def _metavar(name: str) -> str:
     last = name.rsplit("_", 1)[-1]
     folders_and_texts = {"models": "DIR", "state": "DIR", "faults": "TEXT", "header": "NAME"}
-    kinds = {"file": "FILE", "seconds": "SECONDS", "bytes": "BYTES", "port": "PORT", "host": "HOST", "workers": "N"}
+    kinds = {
+        "file": "FILE",
+        "names": "NAMES",
+        "seconds": "SECONDS",
+        "bytes": "BYTES",
+        "port": "PORT",
+        "host": "HOST",
+        "workers": "N",
+    }
     return folders_and_texts.get(last) or kinds.get(last, "VALUE")

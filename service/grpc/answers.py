@@ -1,7 +1,7 @@
 """How a call ends: metadata in, trailing metadata out, and errors as gRPC's codes."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -21,8 +21,13 @@ Unary = Callable[[Any, Context], Awaitable[Any]]
 
 def headers_of(context: Context) -> dict[bytes, bytes]:
     """A call's metadata as the headers that HTTP would have brought; keys that came twice are joined."""
+    return joined(context.invocation_metadata() or ())
+
+
+def joined(metadata: Iterable[tuple[str, str | bytes]]) -> dict[bytes, bytes]:
+    """The same of metadata."""
     found: dict[bytes, bytes] = {}
-    for key, value in context.invocation_metadata() or ():
+    for key, value in metadata:
         name, text = key.encode(), value if isinstance(value, bytes) else value.encode()
         separator = b"; " if name == b"cookie" else b", "
         found[name] = found[name] + separator + text if name in found else text

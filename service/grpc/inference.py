@@ -9,6 +9,8 @@ from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
+from router.access import Need
+from router.doorman import Doorman
 from router.errors import DeadlineExceeded, Internal, Kind, SerinError, Unavailable
 from router.telemetry import Outcome
 from service.calls import priority_of, time_allowed_ns
@@ -45,13 +47,17 @@ class Answer:
 
 
 class Inference:
-    """Answers ModelInfer and ModelStreamInfer. `v2` counts what is in flight in this worker, over HTTP and here."""
+    """Answers ModelInfer and ModelStreamInfer. `v2` counts what is in flight in this worker, over HTTP and here.
+
+    `doorman`: asked about each message, unless it is None.
+    """
 
     def __init__(self, dataplane: Dataplane, v2: V2, bounds: Bounds, rejected: Callable[[str], None]) -> None:
         self._dataplane = dataplane
         self._v2 = v2
         self._bounds = bounds
         self._rejected = rejected
+        self.doorman: Doorman | None = None
 
     def not_ready_reason(self) -> str | None:
         """Why this worker should get no calls."""
@@ -98,6 +104,8 @@ class Inference:
             raise Unavailable("too many requests are in flight in this worker; try again", retry_after_seconds=1)
         limits = self._bounds.limits
         message = parse(body, limits)
+        if self.doorman is not None:
+            self.doorman.admit(arrival.headers, Need.PREDICT, message.model_name)
         self._dataplane.expect(message.model_name)
         if len(body) <= OFF_LOOP_BYTES or message.raw_input_contents:
             request = decode(message, limits)

@@ -9,10 +9,13 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from router.access import Need
+from router.doorman import Doorman
 from router.errors import Unavailable, Unimplemented
 from service.certificates import Renewal
 from service.front import Front
 from service.grpc.answers import Context, Unary, answering
+from service.grpc.entrance import Entrance, require
 from service.grpc.health import HEALTH, Health, Reflection
 from service.grpc.inference import Inference
 from service.grpc.models import Models
@@ -43,21 +46,33 @@ def port_of(front: Front, tls: Renewal | None) -> "GrpcPort":
     """The gRPC port of a worker; `tls`: what it shows. Call it on its event loop."""
     inference = Inference(front.dataplane, front.v2, front.bounds, front.rejected)
     calls = {**Models(front.dataplane, front.about).calls(), **Triton(front).calls()}
-    return GrpcPort(inference, calls, front.bounds, tls)
+    doorman = front.doorman if front.doorman is not None and front.doorman.asks(Need.OPERATOR) else None
+    if doorman is None:
+        return GrpcPort(inference, calls, front.bounds, tls)
+    inference.doorman = doorman
+    asked = {name: _asked(doorman, name, method) for name, method in calls.items()}
+    return GrpcPort(inference, asked, front.bounds, tls, Entrance(doorman, front.rejected))
 
 
 class GrpcPort:
     """Serves inference, health and reflection. `listen` once; `close` ends what is left within its limit."""
 
     def __init__(
-        self, inference: Inference, calls: Mapping[str, Unary], bounds: Bounds, tls: Renewal | None = None
+        self,
+        inference: Inference,
+        calls: Mapping[str, Unary],
+        bounds: Bounds,
+        tls: Renewal | None = None,
+        *interceptors: Any,
     ) -> None:
         self._tls = tls
         self._inference = inference
         self._closing = asyncio.Event()
         self._health = Health(inference.not_ready_reason, self._closing)
         self._server = grpc.aio.server(
-            options=_arguments(bounds), maximum_concurrent_rpcs=bounds.max_in_flight + SPARE_CALLS
+            interceptors=interceptors,
+            options=_arguments(bounds),
+            maximum_concurrent_rpcs=bounds.max_in_flight + SPARE_CALLS,
         )
         self._server.add_generic_rpc_handlers((self._service(calls), self._health_service()))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
@@ -104,6 +119,17 @@ class GrpcPort:
 def _unary(method: Unary, asked: Any) -> Any:
     read = None if asked is None else asked.FromString
     return grpc.unary_unary_rpc_method_handler(answering(method), read, _written)
+
+
+def _asked(doorman: Doorman, name: str, method: Unary) -> Unary:
+    """`method` for those whom the doorman lets to the model that their message names."""
+    full = f"/{SERVICE}/{name}"
+
+    async def asked(request: Any, context: Context) -> Any:
+        require(doorman, full, request, context)
+        return await method(request, context)
+
+    return asked
 
 
 async def _no_shared_memory(request: bytes, context: Context) -> Any:

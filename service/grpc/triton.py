@@ -5,9 +5,10 @@ from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
+from router.access import Need
 from router.errors import NotFound
 from service.front import Front
-from service.grpc.answers import Context, Unary
+from service.grpc.answers import Context, Unary, headers_of
 from service.modelconfig import configuration
 from service.pb.messages import MESSAGES
 from service.readonly import Value, log_settings, require_unchanged, trace_settings
@@ -50,14 +51,22 @@ class Triton:
     async def load(self, request: Any, context: Context) -> Any:
         """As `POST /v2/repository/models/{model}/load`."""
         _require_nameless(request)
-        await self._front.shelf.load(request.model_name, None, dict(request.parameters))
+        await self._front.shelf.load(request.model_name, None, dict(request.parameters), self._actor(context))
         return _made("RepositoryModelLoadResponse", {})
 
     async def unload(self, request: Any, context: Context) -> Any:
         """As `POST /v2/repository/models/{model}/unload`."""
         _require_nameless(request)
-        await self._front.shelf.unload(request.model_name, None)
+        await self._front.shelf.unload(request.model_name, None, self._actor(context))
         return _made("RepositoryModelUnloadResponse", {})
+
+    def _actor(self, context: Context) -> str:
+        """The name of the key that calls, which was let in before; "" where nobody is asked."""
+        doorman = self._front.doorman
+        if doorman is None or not doorman.asks(Need.OPERATOR):
+            return ""
+        principal = doorman.permit(headers_of(context), Need.OPERATOR)
+        return principal.name if principal is not None else ""
 
     async def trace_setting(self, request: Any, context: Context) -> Any:
         """What is traced: nothing. Raises Unimplemented for a change."""

@@ -77,6 +77,9 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None:
             self.cycle.transport = Closing(self, self.transport)  # type: ignore[assignment]
+        # Fields behind a chunked body are parsed as these are, and must not join them (RFC 9110, section 6.5.1): what a
+        # proxy has taken out of the head, such as a key, could come back that way.
+        self.headers = []
 
     def on_message_complete(self) -> None:
         self.waiting_since = None

@@ -2,7 +2,8 @@
 
 import orjson
 
-from router.errors import SerinError
+from router.access import CHALLENGE
+from router.errors import Kind, SerinError
 
 
 def error_body(error: SerinError, request_id: str) -> bytes:
@@ -11,7 +12,10 @@ def error_body(error: SerinError, request_id: str) -> bytes:
 
 
 def error_headers(error: SerinError) -> list[tuple[bytes, bytes]]:
-    """Headers that an error adds: `Retry-After` in whole seconds, rounded up, where waiting helps."""
+    """Headers that an error adds: `Retry-After` in whole seconds, rounded up, where waiting helps; or how to say who
+    asks."""
+    if error.kind is Kind.UNAUTHENTICATED:
+        return [(b"www-authenticate", CHALLENGE.encode())]
     if error.retry_after_seconds is None:
         return []
     return [(b"retry-after", str(max(1, -int(-error.retry_after_seconds // 1))).encode())]

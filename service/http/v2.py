@@ -16,6 +16,8 @@ from time import perf_counter_ns
 from starlette.types import Receive, Scope, Send
 from xxhash import xxh3_64_intdigest
 
+from router.access import Need
+from router.doorman import Doorman
 from router.errors import (
     Cancelled,
     Internal,
@@ -61,6 +63,9 @@ REASON: Mapping[Kind, str] = {
     Kind.UNAVAILABLE: "overloaded",
     Kind.UNIMPLEMENTED: "unimplemented",
     Kind.INTERNAL: "internal",
+    Kind.UNAUTHENTICATED: "unauthorized",
+    Kind.PERMISSION_DENIED: "forbidden",
+    Kind.RESOURCE_EXHAUSTED: "rate_limited",
 }
 """Words of `serin_rejected_requests_total`."""
 
@@ -101,9 +106,19 @@ def target(path: str) -> tuple[str, str | None]:
 
 
 class V2:
-    """Answers inference requests. `draining` makes each answer the last one of its connection."""
+    """Answers inference requests. `draining` makes each answer the last one of its connection.
 
-    def __init__(self, dataplane: Dataplane, bounds: Bounds, rejected: Callable[[str], None]) -> None:
+    `doorman` None: whoever asks is answered.
+    """
+
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        bounds: Bounds,
+        rejected: Callable[[str], None],
+        doorman: Doorman | None = None,
+    ) -> None:
+        self._doorman = doorman if doorman is not None and doorman.minds(Need.PREDICT) else None
         self._dataplane = dataplane
         self._bounds = bounds
         self._rejected = rejected
@@ -150,7 +165,10 @@ class V2:
         return await while_there(self.answer(arrival.complete(), body), receive)
 
     def admit(self, arrival: Arrival) -> None:
-        """Refuse by the head alone what can be: overload, unknown paths and models, a declared body above the limit."""
+        """Refuse by the head alone what can be: who may not ask, overload, unknown paths and models, a declared body
+        above the limit."""
+        if self._doorman is not None:
+            self._doorman.admit(arrival.headers, Need.PREDICT, arrival.model)
         if self.in_flight > self._bounds.max_in_flight:
             raise Unavailable("too many requests are in flight in this worker; try again", retry_after_seconds=1)
         if not arrival.model:

@@ -277,7 +277,7 @@ def test_the_list_of_models_and_health_bodies_are_those_of_kserve(running: Runni
 
 def test_a_port_that_others_reach_loads_nothing(tmp_path: Path) -> None:
     place(tmp_path / "models", "row", 1, times(1))
-    with gateway(tmp_path, "--host", "0.0.0.0", "--workers", "1") as found:
+    with gateway(tmp_path, "--host", "0.0.0.0", "--insecure-open-models", "--workers", "1") as found:
         answer = httpx.post(f"{found.http}/v2/repository/models/row/unload", timeout=30)
         assert answer.status_code == 403
         assert "serin models load" in answer.json()["error"]

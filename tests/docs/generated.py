@@ -2,15 +2,17 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from router import spec
+from router.access import ASKED, Need
 from router.errors import Kind
 from router.layout import How, Outcome
 from router.metrics import KSERVE, METRICS, TRITON
 from router.mirrors import DROPS
+from router.needs import ADMIN_PORT
 from router.rewards import BAD, GOOD, REFUSALS
 from router.status import GRPC_CODE, STATUS
 from router.telemetry import PHASES, REJECTIONS, SERVED_REASONS, STATES
@@ -18,6 +20,7 @@ from service import settings
 from service.grpc.inference import Inference
 from service.grpc.models import Models
 from service.grpc.triton import Triton
+from service.needs import GRPC_PORT, PUBLIC_PORT
 from service.pb.messages import POOL, SERVICE
 from tests.docs import cli_reference, rollouts, routes
 from tests.docs.markdown import ROOT, table
@@ -39,7 +42,7 @@ KINDS = {
     Kind.PAYLOAD_TOO_LARGE: "the body is larger than `max_body_bytes`, as sent or decompressed",
     Kind.UNSUPPORTED_MEDIA_TYPE: "a `Content-Encoding` that is not gzip, deflate or identity",
     Kind.HEAD_TOO_LARGE: "the request line and headers are larger than `max_header_bytes`; the connection is closed",
-    Kind.RESOURCE_EXHAUSTED: "the queue of the version is full; try again after `Retry-After`",
+    Kind.RESOURCE_EXHAUSTED: "the queue of the version is full, or the rate of the key used up; see `Retry-After`",
     Kind.CANCELLED: "the client went away (seen in counts and logs only)",
     Kind.INTERNAL: "the model failed, or Serin did; the log has the request id",
     Kind.UNIMPLEMENTED: "Serin does not do this",
@@ -59,11 +62,11 @@ def errors() -> str:
 
 
 def public_routes() -> str:
-    return route_table(routes.public())
+    return route_table(routes.public(), PUBLIC_PORT)
 
 
 def admin_routes() -> str:
-    return route_table(routes.admin())
+    return route_table(routes.admin(), ADMIN_PORT)
 
 
 def grpc_methods() -> str:
@@ -74,13 +77,13 @@ def grpc_methods() -> str:
     rows = []
     for method in POOL.FindServiceByName(SERVICE).methods:
         (first, *_) = str(calls[method.name].__doc__).splitlines()
-        rows.append([f"`{method.name}`", first])
-    return table(["Method", "What it does"], rows)
+        rows.append([f"`{method.name}`", first, ASKED[GRPC_PORT[f"/{SERVICE}/{method.name}"]]])
+    return table(["Method", "What it does", "Needs"], rows)
 
 
-def route_table(operations: list[routes.Operation]) -> str:
-    rows = [[f"`{method}`", f"`{path}`", text] for method, path, text in operations]
-    return table(["Method", "Path", "What it does"], rows)
+def route_table(operations: list[routes.Operation], needs: Mapping[str, Mapping[str, Need]]) -> str:
+    rows = [[f"`{method}`", f"`{path}`", text, ASKED[needs[path][method]]] for method, path, text in operations]
+    return table(["Method", "Path", "What it does", "Needs"], rows)
 
 
 def metrics() -> str:

@@ -142,6 +142,22 @@ def test_the_admin_api_stays_on_the_loopback_of_the_pod(settings: Settings, cont
     assert not {item["name"] for item in container.get("env", [])} & {"SERIN_ADMIN_HOST"}
 
 
+def test_without_keys_only_the_models_are_open_and_with_them_nothing_is(
+    container: Object, pod: Object, settings: Settings
+) -> None:
+    given = {item["name"]: item["value"] for item in container.get("env", [])}
+    assert environment()["SERIN_INSECURE_OPEN_MODELS"] == "true"
+    assert not settings.insecure_open_admin
+    assert set(given) <= {"SERIN_KEYS_FILE", "SERIN_OPEN_METRICS"}
+    if given:
+        folder, _, name = given["SERIN_KEYS_FILE"].rpartition("/")
+        (mount,) = (m for m in container["volumeMounts"] if m["mountPath"] == folder)
+        (volume,) = (v for v in pod["volumes"] if v["name"] == mount["name"])
+        assert mount["readOnly"] is True
+        assert name == "keys.toml"
+        assert volume["secret"] == {"secretName": "serin-keys"}
+
+
 def test_the_pod_gives_up_every_right_it_can(pod: Object, container: Object, objects: list[Object]) -> None:
     assert pod["automountServiceAccountToken"] is False
     assert of_kind(objects, "ServiceAccount")[0]["automountServiceAccountToken"] is False

@@ -95,7 +95,7 @@ FORGERIES: dict[str, tuple[str, ...]] = {
     "inserted": (
         "UPDATE events SET id = id + 100 WHERE id >= 2",
         "UPDATE events SET id = id - 99 WHERE id > 100",
-        "INSERT INTO events SELECT 2, at, revision, actor, kind, model, reason, before, after, rollout, hash"
+        "INSERT INTO events SELECT 2, at, revision, actor, kind, model, reason, before, after, rollout, hash, claimed"
         " FROM events WHERE id = 1",
     ),
     "exchanged": (
@@ -129,6 +129,7 @@ def test_the_events_of_an_older_serin_get_their_links(tmp_path: Path) -> None:
     touch(
         tmp_path,
         "ALTER TABLE events DROP COLUMN hash",
+        "ALTER TABLE events DROP COLUMN claimed",
         "UPDATE meta SET value = '3' WHERE name = 'schema_version'",
     )
     with pytest.raises(FailedPrecondition, match="without a chain"):

@@ -35,11 +35,11 @@ class Link:
             raise Unavailable("away")
         return MODELS
 
-    async def load(self, model: str, version: int | None = None) -> None:
+    async def load(self, model: str, version: int | None = None, actor: str = "") -> None:
         self.asked.append(("load", model, version))
 
-    async def unload(self, model: str, version: int | None = None) -> None:
-        self.asked.append(("unload", model, version))
+    async def unload(self, model: str, version: int | None = None, actor: str = "") -> None:
+        self.asked.append(("unload", model, version, *([actor] if actor else [])))
 
 
 def shelf(link: Link, open_to_callers: bool = True) -> Shelf:
@@ -68,8 +68,8 @@ async def test_without_a_controller_the_index_tells_what_this_worker_holds() -> 
 async def test_loads_and_unloads_go_to_the_controller_with_the_version_that_was_named() -> None:
     link = Link()
     await shelf(link).load("digits", None, {})
-    await shelf(link).unload("digits", "2")
-    assert link.asked == [("load", "digits", None), ("unload", "digits", 2)]
+    await shelf(link).unload("digits", "2", "ci")
+    assert link.asked == [("load", "digits", None), ("unload", "digits", 2, "ci")]
 
 
 @pytest.mark.parametrize("reference", ["0", "-1", "x", "1.5", "１", "9" * 19, ""])
