@@ -79,7 +79,7 @@ class Settings(AccessSettings, TransportSettings, SupplySettings, BaseSettings):
         description="Worker processes, each with every model in memory. Default: the cores this process may use.",
     )
     spare_worker: bool = Field(
-        True, description="Keep one more process ready to take a dead worker's place at once; about 90 MB of memory."
+        True, description="Keep one more process ready to take a dead worker's place at once; about 70 MB of memory."
     )
     onnx_threads: Count = Field(
         0, description="ONNX Runtime threads per session; 0 shares the cores among the workers."
