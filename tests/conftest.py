@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("steady", derandomize=True, database=None, deadline=None)
 settings.register_profile(
     "long",
-    max_examples=50_000,
+    max_examples=5_000,
     deadline=None,
     database=None,
     print_blob=True,

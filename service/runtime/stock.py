@@ -14,7 +14,9 @@ from service.runtime.ledger import Ledger
 from service.runtime.repository import ModelFiles, Refused, VersionFiles
 from service.runtime.verdict import Examine, Rules, Verdict, read_rules
 
-PUBLISH_SECONDS = 0.5
+PUBLISH_SECONDS, MANY = 0.5, 1000
+"""Between two snapshots while new versions are examined; as many times that as there are so many versions."""
+
 Key = tuple[str, int]
 Passed = Callable[[VersionFiles, str], None]
 """(files, digest)"""
@@ -192,8 +194,9 @@ class Stock:
             return Verdict(False, f"examining it failed unexpectedly ({type(error).__name__}); the log says more")
 
     def _publish_now_and_then(self, versions: dict[Key, InventoryVersion]) -> None:
-        # Thousands of first loads must not mean thousands of snapshots of thousands of versions.
-        if monotonic() - self._published >= PUBLISH_SECONDS:
+        # Thousands of first loads must not mean thousands of snapshots of thousands of versions: each costs the
+        # controller and every worker a look at all of them.
+        if monotonic() - self._published >= PUBLISH_SECONDS * max(1.0, len(versions) / MANY):
             self._publish(versions, self.report)
 
     def _publish(self, versions: dict[Key, InventoryVersion], onto: InventoryReport) -> None:

@@ -1,5 +1,6 @@
 """The inventory's work on files in a temporary directory, with an examiner that only looks at the first word."""
 
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -277,6 +278,22 @@ def test_long_examinations_are_reported_on_the_way(world: World, monkeypatch: py
     world.round()
     states = [[v.state.value for v in report.models["m"].versions.values()] for report in world.told]
     assert states == [["LOADING", "LOADING"], ["READY", "LOADING"], ["READY", "READY"]]
+
+
+@pytest.mark.parametrize(("many", "snapshots"), [(1000, 5), (1, 2)])
+def test_the_more_versions_there_are_the_seldomer_that_is(
+    world: World, monkeypatch: pytest.MonkeyPatch, many: int, snapshots: int
+) -> None:
+    ticks = count(1000.0)
+    monkeypatch.setattr(stocks, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(stocks, "MANY", many)
+    monkeypatch.setattr(stocks, "PUBLISH_SECONDS", 1.0)
+    for version in range(1, 5):
+        place(world.models, "m", version, b"good %d" % version)
+    world.round()
+    world.told.clear()
+    world.round()
+    assert len(world.told) == snapshots
 
 
 def listed(world: World, *digests: str) -> None:
