@@ -38,6 +38,6 @@ WORKDIR /var/lib/serin
 VOLUME /var/lib/serin
 EXPOSE 8000 8001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('SERIN_HTTP_PORT', '8000') + '/v2/health/live', timeout=4)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as r; e = os.environ.get; c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT); c.check_hostname = False; c.verify_mode = ssl.CERT_NONE; r.urlopen(('https' if e('SERIN_TLS_CERT_FILE') else 'http') + '://127.0.0.1:' + e('SERIN_HTTP_PORT', '8000') + '/v2/health/live', timeout=4, context=c)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["serin", "serve"]

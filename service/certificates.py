@@ -23,6 +23,7 @@ CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: those with forward secrecy and authenticated encryption. TLS 1.3 has no others."""
 
 MAX_FILE_BYTES: Final = 4 << 20
+BEGIN, END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 UTC_TIME, GENERALIZED_TIME, CONTEXT_0 = 0x17, 0x18, b"\xa0"
 
 Part = Literal["certificate", "key", "client_ca"]
@@ -203,12 +204,16 @@ def _day(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
 
 
+def first_certificate(pem: bytes) -> str:
+    """The first certificate of a file, which is that of the port itself. Raises ValueError."""
+    begin = pem.index(BEGIN)
+    return pem[begin : pem.index(END, begin) + len(END)].decode("ascii")
+
+
 def _not_after(path: Path, pem: bytes) -> float:
     """Of the first certificate in the file (RFC 5280, section 4.1: TBSCertificate, validity)."""
     try:
-        begin = pem.index(b"-----BEGIN CERTIFICATE-----")
-        end = pem.index(b"-----END CERTIFICATE-----", begin) + 25
-        der = ssl.PEM_cert_to_DER_cert(pem[begin:end].decode("ascii"))
+        der = ssl.PEM_cert_to_DER_cert(first_certificate(pem))
         _, certificate, _ = _value(der)
         _, fields, _ = _value(certificate)
         for _ in range(4 if fields[:1] == CONTEXT_0 else 3):  # version (optional), serial number, algorithm, issuer

@@ -1,6 +1,8 @@
 """TLS and mutual TLS on all three ports of a whole gateway, with real clients, in both lanes; renewed while it runs."""
 
+import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -20,7 +22,7 @@ import tritonclient.http
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from tests.e2e.authority import Authority
-from tests.e2e.conftest import Running, clean_environment, gateway
+from tests.e2e.conftest import ROOT, Running, clean_environment, gateway
 from tests.e2e.conftest import eventually as within
 from tests.e2e.test_grpc import request
 
@@ -390,3 +392,29 @@ def test_a_start_with_files_that_do_not_belong_together_is_refused_in_one_line(t
     assert done.returncode == 2
     line = f"serin: --tls-key-file: {other[1]}: is not the key of the certificate in {site.server[0]}\n"
     assert (done.stdout, done.stderr) == ("", line)
+
+
+def test_beside_the_gateway_its_own_certificate_is_trusted_and_no_other(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    named = site.authority.issue("named", "gateway.test")  # not the address that commands use
+    site.server = named
+    with gateway(tmp_path, *site.flags(mutual=False)) as running:
+        ports = {"SERIN_HTTP_PORT": running.http, "SERIN_ADMIN_PORT": running.admin}
+        settings = {name: url.rpartition(":")[2] for name, url in ports.items()}
+
+        def said(cert: tuple[Path, Path], *words: str) -> tuple[int, str]:
+            files = {"SERIN_TLS_CERT_FILE": str(cert[0]), "SERIN_TLS_KEY_FILE": str(cert[1])}
+            command = [sys.executable, "-m", "service.cli", *words]
+            environment = clean_environment(**settings, **files)
+            done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            return done.returncode, done.stdout + done.stderr
+
+        assert said(named, "ready") == (0, "ready\n")
+        assert said(named, "status")[0] == 0
+        code, words = said(site.authority.issue("other", "gateway.test"), "ready")
+        assert (code, "is not trusted" in words) == (2, True)
+        check = json.loads(re.search(r"CMD (\[.*\])", (ROOT / "Dockerfile").read_text())[1])  # type: ignore[index]
+        for cert, expected in ({"SERIN_TLS_CERT_FILE": "x"}, 0), ({}, 1):
+            environment = clean_environment(SERIN_HTTP_PORT=settings["SERIN_HTTP_PORT"], **cert)
+            done = subprocess.run([sys.executable, *check[1:]], env=environment, capture_output=True, timeout=60)
+            assert done.returncode == expected
