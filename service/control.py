@@ -29,7 +29,7 @@ from router.rollout_api import Desk, rollout_router
 from router.routes import KeySource
 from router.statedir import StoreThread
 from service import logs
-from service.access import KeyFile, doorman_of
+from service.access import COPY, KeyFile, Places, doorman_of
 from service.elsewhere import upstreams_of
 from service.faults import Faults
 from service.judging import outside_of
@@ -146,7 +146,7 @@ def _doorman(settings: Settings, token: str) -> tuple[Doorman | None, KeyFile | 
     if settings.keys_file is None:
         return None, None
     doorman = doorman_of(settings.admin_rules(token), lambda: _now().timestamp())
-    keys = KeyFile(settings.keys_file, doorman, _tell_keys)
+    keys = KeyFile(Places(settings.keys_file, settings.state / COPY, keeps=True), doorman, _tell_keys)
     keys.read()
     return doorman, keys
 

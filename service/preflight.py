@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from router.errors import SerinError
 from service import logs, sockets
-from service.access import load_keys
+from service.access import COPY, Places, keep_copy, load_keys
 from service.certificates import CertificateError, TlsFiles, read
 from service.runtime.allowed import read_digests
 from service.settings import Settings, SettingsError, hook_secret, secret
@@ -108,6 +108,12 @@ def require_access(settings: Settings) -> None:
         meant.append((field, host))
     for field, host in meant:
         logs.get("supervisor").warning("WHOEVER REACHES THIS ADDRESS NEEDS NO KEY", setting=field, address=host)
+
+
+def keep_keys(settings: Settings) -> None:
+    """Keep the good content of the file of keys, for children that are replaced while it cannot be used."""
+    if settings.keys_file is not None:
+        named(settings, "keys_file", partial(keep_copy, Places(settings.keys_file, settings.state / COPY)))
 
 
 @contextmanager

@@ -71,6 +71,7 @@ def serve(settings: Settings, announce: Callable[[Gateway], None], modules: dict
     preflight.require_certificates(settings)
     preflight.require_access(settings)
     with preflight.state_directory(settings) as unclean:
+        preflight.keep_keys(settings)
         listeners = open_listeners(settings, patience_seconds=preflight.PATIENCE_SECONDS if unclean else 0.0)
         try:
             supervisor = Supervisor(settings, listeners, announce, {**MODULES, **(modules or {})})

@@ -26,7 +26,7 @@ from router.runs import run_counter
 from router.telemetry import Recorder
 from service import logs
 from service.about import About
-from service.access import KeyFile, doorman_of
+from service.access import COPY, KeyFile, Places, doorman_of
 from service.cache import newest_table, write_table
 from service.certificates import Renewal
 from service.dataplane import Dataplane
@@ -249,7 +249,7 @@ class Worker:
         """Who lets callers in; where keys are asked for, it hears of new ones. Raises InvalidArgument."""
         doorman = doorman_of(self.settings.public_rules(self.settings.workers), self._place.now)
         if self.settings.keys_file is not None:
-            keys = KeyFile(self.settings.keys_file, doorman, self._tell_keys)
+            keys = KeyFile(Places(self.settings.keys_file, self.settings.state / COPY), doorman, self._tell_keys)
             keys.read()
             self._stack.push_async_callback(_cancelled, asyncio.create_task(keys.run(), name="keys"))
         return doorman

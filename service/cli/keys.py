@@ -72,7 +72,7 @@ def new(
 @options.as_json
 def list_keys(keys_file: str | None, config: str | None, as_json: bool) -> None:
     """Show the keys of the file."""
-    found, _ = load_keys(_path(keys_file, config))
+    found = load_keys(_path(keys_file, config)).keys
     rows = [key_rows(one) for one in sorted(found.values(), key=lambda one: (one.name, one.id))]
     if as_json:
         output.emit({"keys": rows})

@@ -1,7 +1,9 @@
 """Keys and roles on the ports of a real gateway: who gets in, who does not, and what is written down."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -210,6 +212,10 @@ def test_a_file_that_is_wrong_changes_nothing_and_is_told(keyed: Keyed) -> None:
     headers = {"X-API-Key": keyed.keys["seer"]}
     eventually(lambda: "serin_api_keys_file_unusable 1.0" in httpx.get(url, headers=headers).text)
     assert keyed.ask("app", INFER, "POST", json=ROW).status_code == 200
+    workers = keyed.running.workers()
+    os.kill(workers[0], signal.SIGKILL)  # whoever takes its place has the old keys too
+    eventually(lambda: len(set(keyed.running.workers()) - set(workers)) == 1)
+    eventually(lambda: [keyed.ask("app", INFER, "POST", json=ROW).status_code for _ in range(8)] == [200] * 8)
     keyed.file.write_text(good)
     eventually(lambda: "serin_api_keys_file_unusable 0.0" in httpx.get(url, headers=headers).text)
     assert "the old keys stay" in keyed.running.log()

@@ -9,7 +9,7 @@ import pytest
 from router.access import Role, known
 from router.doorman import Doorman, Rules
 from router.errors import InvalidArgument
-from service.access import KeyFile, load_keys
+from service.access import COPY, KeyFile, Places, keep_copy, load_keys
 from service.keyfile import Made, Wish, add, make, revoke
 
 
@@ -23,7 +23,7 @@ def test_a_new_key_is_in_the_file_as_a_hash_and_is_known_by_it(tmp_path: Path) -
     path = tmp_path / "keys.toml"
     one, two = made(path, note='with "quotes"\n\x7f', expires=datetime(2030, 1, 1, tzinfo=UTC)), made(path)
 
-    keys, _ = load_keys(path)
+    keys = load_keys(path).keys
 
     assert {key.name for key in keys.values()} == {"ci"}
     for key in (one, two):
@@ -44,7 +44,7 @@ def test_a_key_is_taken_back_and_nothing_else_of_the_file_changes(tmp_path: Path
     assert revoke(path, two.id)
     assert not revoke(path, two.id)
 
-    assert set(load_keys(path)[0]) == {one.id, three.id}
+    assert set(load_keys(path).keys) == {one.id, three.id}
     assert path.read_text().startswith("# mine\n")
     assert path.read_text().count("# said by me") == 2
     assert path.stat().st_mode & 0o777 == 0o640
@@ -84,7 +84,7 @@ async def test_a_change_is_taken_up_and_one_that_is_wrong_changes_nothing_and_is
     path, told = tmp_path / "keys.toml", list[str]()
     one = made(path)
     doorman = Doorman(Rules(), lambda: 0.0, lambda: 0.0)
-    file = KeyFile(path, doorman, told.append)
+    file = KeyFile(Places(path, tmp_path / COPY), doorman, told.append)
     file.read()
     before = doorman.version
 
@@ -109,3 +109,34 @@ async def test_a_change_is_taken_up_and_one_that_is_wrong_changes_nothing_and_is
     assert len(doorman.keys) == 1
     assert told[-1] == ""
     assert [sample.value for sample in file.samples()] == [1, 0.0]
+
+
+async def test_a_process_that_begins_while_the_file_is_bad_has_the_last_good_keys(tmp_path: Path) -> None:
+    path, told = tmp_path / "keys.toml", list[str]()
+    one = made(path)
+    places = Places(path, tmp_path / COPY, keeps=True)
+    keep_copy(places)
+    first = Doorman(Rules(), lambda: 0.0, lambda: 0.0)
+    running = KeyFile(places, first, told.append)
+    running.read()
+    two = made(path)
+    await running.look()
+    path.write_text("nonsense")
+
+    later = Doorman(Rules(), lambda: 0.0, lambda: 0.0)
+    begun = KeyFile(Places(path, tmp_path / COPY), later, told.append)
+    begun.read()
+
+    assert set(later.keys) == {one.id, two.id}
+    assert begun.trouble
+    path.unlink()
+    made(path)
+    await begun.look()
+    assert set(later.keys) == set(load_keys(path).keys)
+    assert not begun.trouble
+
+
+def test_without_a_good_content_there_is_no_start(tmp_path: Path) -> None:
+    file = KeyFile(Places(tmp_path / "none", tmp_path / COPY), Doorman(Rules(), lambda: 0.0, lambda: 0.0), print)
+    with pytest.raises(InvalidArgument, match="cannot be read"):
+        file.read()
