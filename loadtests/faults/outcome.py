@@ -31,6 +31,11 @@ def soon(name: str, value: float, most: float) -> Figure:
     return Figure(name, value, f"at most {most:g}", value <= most, timed=True)
 
 
+def plenty(name: str, value: float, least: float) -> Figure:
+    """A rate that must reach `least`."""
+    return Figure(name, value, f"at least {least:g}", value >= least, timed=True)
+
+
 def at_least(name: str, value: float, least: float) -> Figure:
     """The figure must reach `least`."""
     return Figure(name, value, f"at least {least:g}", value >= least)

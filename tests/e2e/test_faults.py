@@ -9,7 +9,7 @@ import pytest
 from loadtests.faults.catalogue import experiments
 from tests.e2e.conftest import ROOT, clean_environment
 
-CHEAP = ("drain", "split", "odd_models", "bad_config", "split_brain", "races", "state_damage")
+CHEAP = ("deadlines", "drain", "split", "odd_models", "bad_config", "split_brain", "races", "state_damage")
 LIMIT_SECONDS = 300.0
 
 

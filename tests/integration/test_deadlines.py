@@ -165,6 +165,18 @@ async def test_over_grpc_too(world: World) -> None:
     assert world.counted.begun == 2
 
 
+async def test_live_and_other_models_are_answered_while_every_thread_is_busy(world: World) -> None:
+    busy = [asyncio.create_task(status(world.lane, request())) for _ in range(6)]
+    await until(lambda: world.queued() == 5)
+    assert await status(world.lane, b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n") == 200
+    tensor = {"name": "features", "datatype": "FP32", "shape": [1, 10], "data": [0] * 10}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    quick = b"POST /v2/models/diabetes/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    assert await status(world.lane, quick) == 200
+    assert not any(one.done() for one in busy[1:]), "the other model was not waited for"
+    assert await asyncio.gather(*busy) == [200] * 6
+
+
 @pytest.mark.parametrize("text", ["soon", "-1", "0", "nan", "1e400", "1" * 40])
 async def test_what_is_no_time_is_refused(world: World, text: str) -> None:
     assert await status(world.lane, request(f"Serin-Timeout: {text}")) == 400
