@@ -65,7 +65,7 @@ def test_it_counts_what_the_server_counts(
     before, report = counts(running), tmp_path / "report.csv"
     address = running.http.removeprefix("http://") if port == "http" else running.seen["grpc"]
     command = [PROGRAM, "-m", "digits", "-i", port, "-u", address, *words, "--concurrency-range", str(CALLERS)]
-    command += ["-p", str(WINDOW_MS), "-r", str(WINDOWS), "-s", "99", "-f", report, "--verbose-csv"]
+    command += ["-p", str(WINDOW_MS), "-r", str(WINDOWS), "-s", "9999", "-f", report, "--verbose-csv"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
