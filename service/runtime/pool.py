@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
+from service.priority import lower_priority
 from service.runtime.gates import Gate
 from service.runtime.runqueue import RunQueue
 from service.runtime.watchdog import Watchdog
@@ -21,6 +22,9 @@ LOAD_THREADS = 2
 LOAD_SLOT = 62
 SHADOW_SLOT = LOAD_SLOT - 1
 MOST_THREADS = SHADOW_SLOT - 1
+
+NICE = 5
+"""Of the threads, below the event loop: a slow model must not keep the quick ones from a core that they share."""
 
 
 class CrashSlot(Protocol):
@@ -110,3 +114,4 @@ class Pool:
     def _begin_thread(self) -> None:
         self._own.slot = self._slots.popleft()
         self._run_queues.append(RunQueue())
+        lower_priority(NICE)
