@@ -82,7 +82,7 @@ check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(ENTER) -m pytest -q -m 'not slow' tests/unit tests/docs
+	$(ENTER) -m pytest -q -m 'not slow' tests/unit tests/docs $(ARGS)
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

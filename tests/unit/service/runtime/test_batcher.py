@@ -54,6 +54,12 @@ class Model:
         return [feeds["x"] * 2] if self.shares or len(feeds["x"]) == 1 else [feeds["x"][:1]]
 
 
+@pytest.fixture(autouse=True)
+def no_run_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is: a run that takes long would move the model into threads."""
+    monkeypatch.setattr("service.runtime.executor.SLOW_INLINE_NS", FAR)
+
+
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
     pool = Pool(4, NoMarks())
