@@ -183,7 +183,7 @@ class CommandLink:
     `token`: that of Serin's own processes, whose word about the actor is believed.
     """
 
-    def __init__(self, http: httpx.AsyncClient, actor: str, token: str) -> None:
+    def __init__(self, http: httpx.AsyncClient, actor: str, token: str = "") -> None:
         self._http = http
         self._actor = actor
         self._token = token

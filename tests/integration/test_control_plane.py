@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from router.acknowledgement import Limits
+from router.addressed import LOOPBACK_HOSTS
 from router.api import ApiOptions, create_app
 from router.client import AdminClient, CommandLink, Follower, Identity, InventoryLink, SupervisorLink
 from router.controller import Controller, ControllerSettings
 from router.errors import Conflict, FailedPrecondition, NotFound, SerinError, Unauthenticated, Unavailable
 from router.exchange import Pause
-from router.guard import LOOPBACK_HOSTS
 from router.reports import (
     Blame,
     Death,
