@@ -41,7 +41,8 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """`culprit` is known when exactly one version was running; else the suspects run singly after the respawn."""
+    """`culprit` is known when exactly one version was running, or on trial; else the suspects run singly after the
+    respawn."""
 
     culprit: Suspect | None = None
     suspects: tuple[Suspect, ...] = ()
@@ -73,14 +74,20 @@ class Death:
 
 
 def blame(death: Death, slots: Iterable[OpenSlot]) -> Blame:
-    """Who caused a death, given the runs that were open (rulings 4)."""
+    """Who caused a death, given the runs that were open (rulings 4). Where several versions ran, it is the one that was
+    on trial for an earlier death, if one was."""
     if not death.is_native:
         return Blame()
-    suspects = tuple(dict.fromkeys(Suspect(s.model, s.version, s.digest, s.body_hash) for s in slots))
-    versions = {(suspect.model, suspect.version, suspect.digest) for suspect in suspects}
-    if len(versions) == 1:
-        return Blame(culprit=suspects[0])
-    return Blame(suspects=suspects)
+    seen = list(slots)
+    on_trial = _requests(slot for slot in seen if slot.alone)
+    for suspects in (_requests(seen), on_trial):
+        if len({(suspect.model, suspect.version, suspect.digest) for suspect in suspects}) == 1:
+            return Blame(culprit=suspects[0])
+    return Blame(suspects=_requests(seen))
+
+
+def _requests(slots: Iterable[OpenSlot]) -> tuple[Suspect, ...]:
+    return tuple(dict.fromkeys(Suspect(s.model, s.version, s.digest, s.body_hash) for s in slots))
 
 
 def streak_after(streak: int, death: Death) -> int:

@@ -2,8 +2,8 @@
 
 A death says which requests were running. Each of them is a suspect until it is run once more, on its own, and nothing
 happens; if the worker dies of that too, the request is poison to that content: no worker runs it again. So a request
-that kills always takes two workers with it, and does not take a version with it that answers everybody else. Pure but
-for `load` and `save`.
+that kills always takes two workers with it, and blames a version that answers everybody else twice and no more. Pure
+but for `load` and `save`.
 """
 
 import json

@@ -8,6 +8,7 @@ from router.errors import Internal, Kind, SerinError
 from router.layout import Outcome
 from router.routes import PPM, Fallback
 from router.safeguards import FallbackReason
+from service.runtime.accused import Poison
 
 WINDOW_SECONDS = 10
 LEAST_RETRIES = 3
@@ -40,6 +41,8 @@ def reason_of(error: Exception) -> FallbackReason | None:
     """Why another variant is to answer; None for what is the caller's own doing."""
     if isinstance(error, NonFiniteAnswer):
         return "nonfinite"
+    if isinstance(error, Poison):
+        return "error"
     if isinstance(error, SerinError):
         return REASON_OF_KIND.get(error.kind)
     return "error"

@@ -231,7 +231,7 @@ class Supervisor:
             return {}
         found, convicted = self._settle(keeper.spec.slot, death)
         if keeper.child is not None and self.link is not None:
-            culprit = None if convicted else found.culprit
+            culprit = found.culprit
             named = reports.Blame(culprit.model, culprit.version, culprit.digest) if culprit else None
             instance = keeper.child.instance
             self.link.died(reports.Death(keeper.spec.slot, instance, death.signal_name, named, death.out_of_memory))

@@ -14,6 +14,10 @@ Cleared = Callable[[int], None]
 """Hears of the body of a suspect that was run, and nothing happened."""
 
 
+class Poison(InvalidArgument):
+    """A request that a version is not asked again, since workers died of it there; another version may answer."""
+
+
 class Accused:
     """By the xxh3 of their bodies. Versions that nobody accuses have none of it."""
 
@@ -26,9 +30,9 @@ class Accused:
         return body_hash in self._poison or body_hash in self._suspects
 
     def require_innocence(self, body_hash: int) -> None:
-        """Raises InvalidArgument for poison."""
+        """Raises Poison."""
         if body_hash in self._poison:
-            raise InvalidArgument(
+            raise Poison(
                 "two workers died of running this very request on this version, so it is not run again; "
                 "another version may answer it"
             )

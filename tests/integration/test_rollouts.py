@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from router.addressed import LOOPBACK_HOSTS
 from router.api import ApiOptions, create_app
 from router.assessor import Assessment, Contract, ContractKind, Question
 from router.checks import Check
@@ -20,7 +21,6 @@ from router.client import InventoryLink, SupervisorLink
 from router.clock import Now
 from router.controller import Controller, ControllerSettings
 from router.errors import Unavailable
-from router.guard import LOOPBACK_HOSTS
 from router.pilot import Pilot
 from router.reports import Blame, Death, InventoryVersion, SuperviseReport, WorkerProcess, WorkerVersion
 from router.rollout_api import Desk, rollout_router

@@ -6,11 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from router.counters import OpenSlot
 from service import crashes
 from service.crashes import Blame, Death, Suspect, blame, oom_kills, streak_after, wait_seconds
 
 TWO = Suspect("digits", 2, "sha256:aa", 11)
 THREE = Suspect("digits", 3, "sha256:bb", 12)
+
+
+def ran(suspect: Suspect, *, alone: bool = False) -> OpenSlot:
+    return OpenSlot(suspect.model, suspect.version, suspect.digest, suspect.body_hash, 0, alone)
+
+
 SEGV = Death(-signal.SIGSEGV, lived_seconds=5.0, served=True)
 KILLED = Death(-signal.SIGKILL, lived_seconds=5.0, served=True)
 
@@ -19,11 +26,16 @@ KILLED = Death(-signal.SIGKILL, lived_seconds=5.0, served=True)
 def test_a_signal_that_native_code_raises_blames_the_only_version_that_was_running(name: str) -> None:
     death = replace(SEGV, code=-getattr(signal, name))
     assert death.signal_name == name
-    assert blame(death, [TWO, replace(TWO, body_hash=99)]).culprit == TWO
+    assert blame(death, [ran(TWO), ran(replace(TWO, body_hash=99))]).culprit == TWO
 
 
 def test_several_versions_at_once_are_suspects_and_none_is_blamed() -> None:
-    assert blame(SEGV, [TWO, THREE, TWO]) == Blame(None, (TWO, THREE))
+    assert blame(SEGV, [ran(TWO), ran(THREE), ran(TWO)]) == Blame(None, (TWO, THREE))
+
+
+def test_of_several_versions_the_one_on_trial_is_blamed() -> None:
+    assert blame(SEGV, [ran(TWO), ran(THREE, alone=True)]) == Blame(THREE)
+    assert blame(SEGV, [ran(TWO, alone=True), ran(THREE, alone=True)]) == Blame(None, (TWO, THREE))
 
 
 def test_nothing_that_was_running_is_nobody_to_blame() -> None:
@@ -32,11 +44,11 @@ def test_nothing_that_was_running_is_nobody_to_blame() -> None:
 
 @pytest.mark.parametrize("code", [0, 1, 86, -signal.SIGTERM, -signal.SIGKILL])
 def test_exits_and_kills_from_outside_blame_nobody(code: int) -> None:
-    assert blame(replace(SEGV, code=code), [TWO]) == Blame()
+    assert blame(replace(SEGV, code=code), [ran(TWO)]) == Blame()
 
 
 def test_a_kill_by_the_kernel_for_memory_blames() -> None:
-    assert blame(replace(KILLED, out_of_memory=True), [TWO]).culprit == TWO
+    assert blame(replace(KILLED, out_of_memory=True), [ran(TWO)]).culprit == TWO
 
 
 def test_a_replacement_starts_at_once_and_then_ever_later_up_to_half_a_minute() -> None:

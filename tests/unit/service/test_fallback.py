@@ -14,6 +14,7 @@ from service.fallback import (
     half_time,
     reason_of,
 )
+from service.runtime.accused import Poison
 
 SECOND = 1_000_000_000
 
@@ -23,6 +24,7 @@ SECOND = 1_000_000_000
     [
         (DeadlineExceeded("late"), "timeout"),
         (ResourceExhausted("full"), "shed"),
+        (Poison("killed two workers there"), "error"),
         (Unavailable("loading"), "shed"),
         (Internal("broken"), "error"),
         (ValueError("unforeseen"), "error"),
