@@ -88,6 +88,9 @@ class Settings(AccessSettings, TransportSettings, SupplySettings, BaseSettings):
         0,
         description="Requests of one version that run at a time in one worker; 0 follows its share of the cores.",
     )
+    adaptive_concurrency: bool = Field(
+        False, description="Run fewer at a time, down to one, while more would only make each run slower."
+    )
     max_queue: Count = Field(256, description="Requests that may wait for one version in one worker; more answer 429.")
     max_queue_seconds: Seconds = Field(
         1,

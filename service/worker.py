@@ -116,8 +116,7 @@ class Worker:
         self._stack.callback(pool.close)
         upstreams = upstreams_of(settings)
         self._stack.push_async_callback(upstreams.close)
-        queue = settings.max_queue, settings.max_queue_seconds
-        remote = RemoteLoader(upstreams, settings.models, *queue, settings.max_body_bytes)
+        remote = RemoteLoader(upstreams, settings.models, run_limits(settings), settings.max_body_bytes)
         self.engine = Engine(
             self._loader(),
             pool,
@@ -290,12 +289,9 @@ class Worker:
             fault = faults.for_version(model, number)
             return session if fault is None else FaultySession(session, fault, random)
 
-        batches = max(1, settings.cores_per_worker // settings.session_threads)
-        runs = settings.max_concurrency or batches
-        limits = RunLimits(settings.concurrency, settings.max_queue, runs, settings.max_queue_seconds)
         packed = Packed(settings.state, settings.share_weights_bytes, settings.workers)
         options = SessionOptions(settings.session_threads, libraries=settings.libraries)
-        return Loader(settings.models, options, limits, wrap, packed, refusal=self._allowed or anything)
+        return Loader(settings.models, options, run_limits(settings), wrap, packed, refusal=self._allowed or anything)
 
     async def _follow_list(self, allowed: Allowed) -> None:
         """Take out of service what is taken off the list of digests, and load what is put on it."""
@@ -333,6 +329,18 @@ async def wait_at_most(event: asyncio.Event, seconds: float) -> None:
 async def _cancelled(task: "asyncio.Task[None]") -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def run_limits(settings: Settings) -> RunLimits:
+    """Of a version for which `model.toml` says nothing else."""
+    batches = max(1, settings.cores_per_worker // settings.session_threads)
+    return RunLimits(
+        settings.concurrency,
+        settings.max_queue,
+        settings.max_concurrency or batches,
+        settings.max_queue_seconds,
+        settings.adaptive_concurrency,
+    )
 
 
 def _bounds(settings: Settings) -> Bounds:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from router.errors import Cancelled, DeadlineExceeded, SerinError
 from service.protocol.tensors import Array
 from service.runtime.accused import Accused
+from service.runtime.adaptive import AdaptiveLimit
 from service.runtime.gates import DEFAULT_PRIORITY, Gate
 from service.runtime.jobs import Job, Result, Timed, Turn, seconds_until
 from service.runtime.pool import Pool
@@ -58,12 +59,13 @@ class Runnable(Protocol):
 class Limits:
     """Of one version in one worker: runs at a time, and requests that may wait for their turn. `batches`: runs of
     several requests at a time; more of them than cores would only make each smaller. `longest_wait_seconds`: in a queue
-    that stands; 0: any."""
+    that stands; 0: any. `adaptive`: fewer at a time where that is as good."""
 
     max_concurrency: int = 2
     max_queue: int = 256
     batches: int = 1
     longest_wait_seconds: float = 0.0
+    adaptive: bool = False
 
 
 class Executor:
@@ -83,8 +85,11 @@ class Executor:
         self._runs_in_threads = self._cpu_ns = self._runs_on_loop = 0
         self._second_looks, self._looking = 0, set[asyncio.Task[None]]()
         self.in_flight = 0
+        alone = profile.batch_rows == 1  # in batches runs differ by their rows, and the time of one says nothing
+        self._adaptive = AdaptiveLimit(limits.max_concurrency) if limits.adaptive and alone else None
+        at_a_time = limits.max_concurrency if self._adaptive is None else self._adaptive.limit
         longest_ns = int(limits.longest_wait_seconds * 1e9)
-        self.room = Room(limits.max_queue, longest_ns, limits.max_concurrency, float(profile.run_ns))
+        self.room = Room(limits.max_queue, longest_ns, at_a_time, float(profile.run_ns))
         self._waiting: set[Turn] = set()
         self.on_run: OnRun = _nobody_counts
         self.runnable = model
@@ -93,7 +98,7 @@ class Executor:
         self._slot = pool.loop_slot
         self._watchdog = pool.watchdog
         self._switch = model.switch()
-        self._gate = Gate(limits.max_concurrency)
+        self._gate = Gate(at_a_time)
         self.accused: Accused | None = None
         self._suspect = False
 
@@ -278,13 +283,21 @@ class Executor:
             self.on_run(*run)
         if not future.cancelled() and future.exception() is None:
             _, begun, ended = future.result()
-            self.room.ran(ended - begun)
+            self.took(ended - begun)
             self._runs_in_threads += 1
             self._cpu_ns += job.cpu_ns
             if self.inline_elements < self._inline_at_best and self._runs_in_threads >= self._proof_runs:
                 self._return_to_loop()
         elif job.abandoned_after_ns:
             self.room.gave_up(job.abandoned_after_ns)
+
+    def took(self, run_ns: int) -> None:
+        """A run has ended after so long, and answered."""
+        self.room.ran(run_ns)
+        adaptive = self._adaptive
+        if adaptive is not None and adaptive.ran(run_ns, self._gate.crowded()):
+            self._gate.resize(adaptive.limit)
+            self.room.at_a_time = adaptive.limit
 
     def _leave_loop(self, feeds: Feeds | None) -> None:
         """`feeds`: with which it was slow; None when that is beyond doubt."""

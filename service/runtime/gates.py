@@ -13,17 +13,29 @@ class Gate:
     """Like asyncio.Semaphore, but for the order of those that wait. For one event loop's thread."""
 
     def __init__(self, places: int) -> None:
-        self._free = places
+        self._places = self._free = places
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = count()
 
     def locked(self) -> bool:
         """Whether who comes now must wait."""
-        return self._free == 0
+        return self._free <= 0
+
+    def crowded(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._waiting)
+
+    def resize(self, places: int) -> None:
+        """So many from now on. Who has a place keeps it, also where there are fewer now."""
+        self._free += places - self._places
+        self._places = places
+        while self._free > 0 and self._waiting:
+            self._free -= 1
+            self.release()
 
     async def acquire(self, priority: int = DEFAULT_PRIORITY) -> bool:
         """Wait for a place and take it. May be cancelled at any time."""
-        if self._free:
+        if self._free > 0:
             self._free -= 1
             return True
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -42,7 +54,7 @@ class Gate:
 
     def release(self) -> None:
         """Give a place back: to the first that waits, or to whoever comes."""
-        while self._waiting:
+        while self._waiting and self._free >= 0:
             place = heappop(self._waiting)[2]
             if not place.done():  # who has just given up has not left yet
                 place.set_result(None)

@@ -118,11 +118,13 @@ class Loader:
     def limits_of(self, execution: Execution) -> Limits:
         """The limits of a version: what `model.toml` says, else those of the server."""
         concurrency, queue, seconds = execution.max_concurrency, execution.max_queue, execution.max_queue_seconds
+        adaptive = execution.adaptive_concurrency
         return Limits(
             self.limits.max_concurrency if concurrency is None else concurrency,
             self.limits.max_queue if queue is None else queue,
             self.limits.batches if concurrency is None else concurrency,
             self.limits.longest_wait_seconds if seconds is None else seconds,
+            self.limits.adaptive if adaptive is None else adaptive,
         )
 
     def _files(self, model: str, version: int) -> VersionFiles:

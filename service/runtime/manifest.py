@@ -116,6 +116,7 @@ class Execution(_Part):
 
     mode: Literal["auto", "inline", "thread"] = "auto"
     max_concurrency: int | None = Field(default=None, ge=1, le=1024)
+    adaptive_concurrency: bool | None = None
     max_queue: int | None = Field(default=None, ge=0, le=1_000_000)
     max_queue_seconds: float | None = Field(default=None, ge=0, le=86_400)
     timeout_seconds: float | None = Field(default=None, gt=0, le=86_400)

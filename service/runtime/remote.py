@@ -3,7 +3,7 @@
 import asyncio
 import concurrent.futures
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Final, TypeVar
@@ -173,7 +173,7 @@ class RemoteExecutor(Executor):
             raise DeadlineExceeded(f"{self.session.target} did not answer before the deadline")
         outcome = task.result()
         took = perf_counter_ns() - begun
-        self.room.ran(took)
+        self.took(took)
         return outcome, begun - arrived, took
 
     def _gates(self) -> Any:
@@ -182,12 +182,12 @@ class RemoteExecutor(Executor):
 
 @dataclass(frozen=True, slots=True)
 class RemoteLoader:
-    """Makes parts of a version elsewhere. `models_dir` may hold a `model.toml` for it; `max_queue`: who may wait."""
+    """Makes parts of a version elsewhere. `models_dir` may hold a `model.toml` for it. `limits`: all but how many calls
+    there are at a time, which its upstream says."""
 
     upstreams: Upstreams
     models_dir: Path
-    max_queue: int
-    longest_wait_seconds: float
+    limits: Limits
     max_bytes: int
 
     async def load(self, model: str, target: Target, wanted: Wanted) -> Parts:
@@ -205,8 +205,7 @@ class RemoteLoader:
         except Refused as refused:
             raise FailedPrecondition(str(refused)) from refused
         watch = compile_watch(manifest.meanings(), signature)
-        wait = self.longest_wait_seconds
-        limits = Limits(upstream.max_connections, self.max_queue, longest_wait_seconds=wait)
+        limits = replace(self.limits, max_concurrency=upstream.max_connections)
         return Parts(session, session, manifest, watch, Profile(), limits, RemoteExecutor, target.model, binary)
 
 

@@ -1,5 +1,6 @@
 """TLS and mutual TLS on all three ports of a whole gateway, with real clients, in both lanes; renewed while it runs."""
 
+import errno
 import json
 import os
 import re
@@ -221,8 +222,11 @@ def test_what_is_not_tls_is_closed_without_a_word_in_the_log(secured: tuple[Site
                 raw.sendall(sent)
                 raw.shutdown(socket.SHUT_WR)
                 answer = raw.recv(65536)
+            except (BrokenPipeError, ConnectionResetError):
+                answer = b""
             except OSError as error:
-                assert not isinstance(error, TimeoutError)
+                if error.errno != errno.ENOTCONN:
+                    raise
                 answer = b""
             assert b"HTTP/1.1 200" not in answer
     assert infer(running.http, site.context()).status_code == 200

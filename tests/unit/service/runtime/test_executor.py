@@ -13,6 +13,7 @@ import pytest
 from router.errors import Cancelled, DeadlineExceeded, Internal, ResourceExhausted
 from service.protocol.tensors import Array
 from service.runtime import executor as executors
+from service.runtime.adaptive import WINDOW_RUNS
 from service.runtime.executor import Executor, Feeds, Limits, Names, Switch
 from service.runtime.jobs import Recalled
 from service.runtime.pool import NoMarks, Pool
@@ -412,3 +413,20 @@ async def test_who_has_priority_runs_before_those_that_came_earlier(pool: Pool) 
     model.go.set()
     await asyncio.gather(*tasks)
     assert order == ["running", "soon", "usual", "late"]
+
+
+async def test_an_adaptive_limit_lets_in_who_waits_when_runs_stay_as_quick(model: Model, pool: Pool) -> None:
+    executor = Executor(model, pool, Limits(4, 8, adaptive=True), Profile(-1, 1000), 7)
+    asked = [asyncio.create_task(executor.run(X, None, FAR)) for _ in range(2)]
+    await until(lambda: model.running == 1 and executor.room.queued == 1)
+    for _ in range(WINDOW_RUNS):
+        executor.took(1000)
+    await until(lambda: model.running == 2)
+    assert executor.room.at_a_time == 2
+    model.go.set()
+    await asyncio.gather(*asked)
+
+
+async def test_batches_have_no_adaptive_limit(model: Model, pool: Pool) -> None:
+    executor = Executor(model, pool, Limits(4, 1000, adaptive=True), Profile(-1, 1000, 8), 7)
+    assert executor.room.at_a_time == 4

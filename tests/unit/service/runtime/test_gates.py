@@ -82,3 +82,35 @@ async def test_a_place_that_comes_while_somebody_is_going_away_goes_to_the_next(
     assert order == ["stays"]
     gate.release()
     assert not gate.locked()
+
+
+async def test_more_places_let_those_in_who_wait() -> None:
+    gate, order = Gate(1), []
+    await gate.acquire()
+    tasks = await waiting(gate, order, ("a", 1), ("b", 2), ("c", 3))
+    assert gate.crowded()
+    gate.resize(3)
+    await asyncio.sleep(0)
+    assert order == ["a", "b"]
+    gate.release()
+    await asyncio.gather(*tasks)
+    assert not gate.crowded()
+    gate.release()
+    assert not gate.locked()
+
+
+async def test_fewer_places_turn_nobody_out_and_let_nobody_in_until_there_is_room() -> None:
+    gate, order = Gate(3), []
+    for _ in range(3):
+        await gate.acquire()
+    gate.resize(1)
+    tasks = await waiting(gate, order, ("a", 1))
+    for left, expected in ((2, []), (1, []), (0, ["a"])):
+        gate.release()
+        await asyncio.sleep(0)
+        assert order == expected, left
+    await asyncio.gather(*tasks)
+    gate.release()
+    assert not gate.locked()
+    await gate.acquire()
+    assert gate.locked()

@@ -79,7 +79,7 @@ async def fake() -> Fake:
 
 
 def loader(fake: Fake, models: Path) -> RemoteLoader:
-    return RemoteLoader(fake, models, 1, 0.0, 1 << 20)  # type: ignore[arg-type]
+    return RemoteLoader(fake, models, Limits(max_queue=1), 1 << 20)  # type: ignore[arg-type]
 
 
 @pytest.fixture
