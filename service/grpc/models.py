@@ -7,7 +7,7 @@ from router.errors import NotFound
 from service.about import EXTENSIONS, PLATFORM, About, shown_shape
 from service.dataplane import Dataplane
 from service.grpc.answers import Context, Unary
-from service.pb.messages import MESSAGES
+from service.pb.messages import MESSAGES, TensorMetadata
 from service.protocol.tensors import TensorSpec
 
 
@@ -62,5 +62,4 @@ class Models:
 
 
 def _tensor(spec: TensorSpec) -> Any:
-    kind = MESSAGES["ModelMetadataResponse"].TensorMetadata
-    return kind(name=spec.name, datatype=spec.datatype, shape=shown_shape(spec))
+    return TensorMetadata(name=spec.name, datatype=spec.datatype, shape=shown_shape(spec))

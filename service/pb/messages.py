@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message_factory import GetMessageClassesForFiles
+from google.protobuf.message_factory import GetMessageClass, GetMessageClassesForFiles
 
 from service.pb.descriptors import SERIALIZED
 
@@ -27,6 +27,9 @@ MESSAGES: Mapping[str, Any] = {
     name.removeprefix("inference."): found for name, found in GetMessageClassesForFiles([FILE], POOL).items()
 }
 """By name within the package."""
+
+TensorMetadata = GetMessageClass(POOL.FindMessageTypeByName("inference.ModelMetadataResponse.TensorMetadata"))
+"""Not an attribute of the class around it where protobuf is its Python implementation."""
 
 ModelInferRequest = MESSAGES["ModelInferRequest"]
 ModelInferResponse = MESSAGES["ModelInferResponse"]

@@ -125,6 +125,16 @@ def test_a_client_reconnects_to_another_worker_by_itself(start: Start) -> None:
             eventually(lambda victim=victim: victim not in running.workers() and len(listeners(running)) == 2)
 
 
+def test_protobuf_in_python_says_the_same_as_protobuf_in_c(start: Start) -> None:
+    with start("--workers", "1", models=("digits/1",), PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION="python") as running:
+        assert ask(running) == "1"
+        with channel(running) as found:
+            told = GRPCInferenceServiceStub(found).ModelMetadata(pb.ModelMetadataRequest(name="digits"), timeout=20)
+        assert [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in told.inputs] == [
+            ("pixels", "FP32", [-1, 64])
+        ]
+
+
 def test_where_grpc_is_off_nothing_of_it_is_loaded(start: Start) -> None:
     with start("--grpc", "off", "--workers", "1", models=("digits/1",)) as running:
         assert running.seen["grpc"] == ""

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import httpx
-import onnxruntime_extensions
 
 from tests.e2e.conftest import ROOT, Running, clean_environment, eventually, gateway
+from tests.integration.custom_operators import library_path
 
 BODY = {"inputs": [{"name": "pixels", "datatype": "FP32", "shape": [1, 64], "data": [0.0] * 64}]}
 
@@ -80,6 +80,6 @@ def test_a_start_with_unusable_files_is_refused_in_one_line(tmp_path: Path) -> N
 
 
 def test_a_gateway_with_a_library_of_operators_serves(tmp_path: Path) -> None:
-    library = onnxruntime_extensions.get_library_path()
+    library = str(library_path())
     with gateway(tmp_path, SERIN_CUSTOM_OP_LIBRARIES=library) as running:
         assert status(running, 1) == 200

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime_extensions
 import pytest
 from onnx import TensorProto, helper
 
@@ -20,10 +19,11 @@ from service.runtime.loading import Loader
 from service.runtime.pool import NoMarks, Pool
 from service.runtime.session import Session, SessionOptions
 from service.runtime.verdict import examine, read_rules
+from tests.integration.custom_operators import library_path
 from tests.unit.service.runtime.tiny import place, times
 
 X = {"x": np.array([[1, 2]], dtype=np.float32)}
-LIBRARY = onnxruntime_extensions.get_library_path()
+LIBRARY = str(library_path())
 
 
 def wanted(models: Path, version: int = 1) -> Wanted:
