@@ -1,7 +1,8 @@
 """What is counted of mirrored requests: how they ended, how many were left out, how far the answers lie apart.
 
-Each count has one writer: the event loop writes what was given and dropped, the mirror's thread how it ended. A block
-belongs to one epoch of the route at a time, like a variant's, and nothing here is ever added to a variant's counts.
+Each count has one writer: the event loop writes what was given and dropped, the mirror's thread how it ended or that it
+was late. A block belongs to one epoch of the route at a time, like a variant's, and nothing here is ever added to a
+variant's counts.
 """
 
 from bisect import bisect_left, bisect_right
@@ -14,7 +15,10 @@ from router.tally import BlockCopy, by_epoch, labels_of
 from router.telemetry import LATENCY, LATENCY_EDGES_US, TIME_NS, Recorder
 
 MIRROR = "mirror"
-DROPS = ("queue_full", "too_large", "not_ready", "overloaded", "busy")
+LATE = "late"
+DROPS = ("queue_full", "too_large", "not_ready", "overloaded", "busy", LATE)
+"""Why a sampled request is not mirrored. LATE is found in the queue, thus after it was given; the others before."""
+
 DIFFERENCE_EDGES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 10.0, 100.0)
 """Upper edges of the distances between two answers; what a distance is, each kind of comparison says for itself."""
 
@@ -76,7 +80,8 @@ class MirrorCounts:
     def drop_rate(self) -> float | None:
         """The share of sampled requests that were not mirrored; None when none were sampled."""
         lost = sum(self.dropped.values())
-        return lost / (lost + self.given) if lost + self.given else None
+        sampled = lost + self.given - self.dropped.get(LATE, 0)
+        return lost / sampled if sampled else None
 
 
 class MirrorSeries:
@@ -90,7 +95,7 @@ class MirrorSeries:
         self._outputs = [tuple(block.family(f"{name}:{number}") for name in families) for number in range(outputs)]
 
     def given(self) -> None:
-        """A request was put in the queue; `ended` closes it."""
+        """A request was put in the queue; `ended`, or `dropped` as LATE, closes it."""
         self._given[How.MIRROR] += 1
 
     def dropped(self, reason: str) -> None:

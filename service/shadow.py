@@ -15,7 +15,7 @@ from typing import Final
 
 from router.errors import Kind, SerinError
 from router.layout import Outcome
-from router.mirrors import MirrorSeries, OutputDifference
+from router.mirrors import LATE, MirrorSeries, OutputDifference
 from router.routes import Mirror
 from service.calls import OUTCOME_OF_KIND, Answered
 from service.diff import Judge, all_finite, compare_all
@@ -35,7 +35,8 @@ MOST_WAITING: Final = 256
 MOST_BYTES: Final = 32 * 1024 * 1024
 LONGEST_RUN_NS: Final = 30_000_000_000
 LONGEST_WAIT_NS: Final = 1_000_000_000
-"""Where the rests between copies are so long that one would wait for more than this, it is not taken."""
+"""Where the rests between copies are so long that one would wait for more than this, it is not taken; one that
+has, since they became longer, is not run."""
 
 IDLE_SECONDS: Final = 2.0
 SETTLE_SECONDS: Final = 0.0002
@@ -65,6 +66,7 @@ class Copy:
     mirror: BoundMirror
     found: Answered
     size_bytes: int
+    offered_ns: int
 
 
 class Shadow:
@@ -110,7 +112,7 @@ class Shadow:
         mirror.series.given()
         self._in += 1
         self._bytes_in += size
-        self._queue.put(Copy(mirror, found, size))
+        self._queue.put(Copy(mirror, found, size, perf_counter_ns()))
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
             self._thread.start()
@@ -148,7 +150,11 @@ class Shadow:
                 continue
             if copy is None:
                 break
-            self._restrained(copy)
+            if self._mean_rest_ns and perf_counter_ns() - copy.offered_ns > LONGEST_WAIT_NS:
+                self._dropped(copy.mirror, LATE)
+                self._done(copy)
+            else:
+                self._restrained(copy)
         self._keeper.write()
 
     def _restrained(self, copy: Copy) -> None:
@@ -160,14 +166,17 @@ class Shadow:
         except Exception:
             log.exception("a mirrored request could not be compared")
         finally:
-            self._out += 1
-            self._bytes_out += copy.size_bytes
+            self._done(copy)
         held_ns = thread_time_ns() - cpu_ns - self._run_cpu_ns
         sleep(SETTLE_SECONDS)
         rest_ns = self._restraint.end(perf_counter_ns(), self._measure(), held_ns)
         self._mean_rest_ns += RECENT * (rest_ns - self._mean_rest_ns)
         if rest_ns:
             self._ending.wait(rest_ns / 1e9)
+
+    def _done(self, copy: Copy) -> None:
+        self._out += 1
+        self._bytes_out += copy.size_bytes
 
     def _mirror(self, copy: Copy) -> None:
         mirror, found = copy.mirror, copy.found

@@ -157,6 +157,21 @@ def test_where_rests_are_long_a_copy_that_would_wait_is_not_taken(runs, keeper):
     assert one.series.drops == ["busy"]
 
 
+def test_a_copy_that_has_waited_too_long_since_rests_became_longer_is_not_run(runs, keeper, monkeypatch):
+    monkeypatch.setattr(shadow, "LONGEST_WAIT_NS", 0)
+    model = Model(LABELS["label"])
+    one = mirror(model, keeper)
+    runs.offer(one, answered())
+    assert model.begun.wait(10)
+    runs.offer(one, answered())
+    runs.offer(one, answered())
+    runs._mean_rest_ns = 1.0
+    run_all(runs, model)
+
+    assert (len(one.series.ends), one.series.drops) == (1, ["late", "late"])
+    assert runs.waiting == 0
+
+
 def test_it_rests_after_a_copy_that_held_up_requests(keeper, monkeypatch):
     monkeypatch.setattr(restraint, "SAVED_NS", 0)
     waited = iter(range(0, 10**12, 10**8))
