@@ -44,7 +44,7 @@ def parse(body: bytes, limits: Limits) -> Any:
         raise PayloadTooLarge(f"the message is larger than {limits.max_body_bytes} bytes")
     try:
         return ModelInferRequest.FromString(body)
-    except DecodeError as error:
+    except (DecodeError, UnicodeDecodeError) as error:  # the second from protobuf's Python implementation
         raise BadRequest("not a ModelInferRequest: the message cannot be parsed") from error
 
 
