@@ -627,6 +627,7 @@ async def test_an_old_state_directory_is_brought_up_to_date(tmp_path: Path) -> N
         old.execute("DROP INDEX ix_events_rollout")
         old.execute("ALTER TABLE events DROP COLUMN rollout")
         old.execute("ALTER TABLE events DROP COLUMN hash")
+        old.execute("ALTER TABLE events DROP COLUMN claimed")
         old.execute("DROP TABLE rollouts")
         old.execute("UPDATE meta SET value = '1' WHERE name = 'schema_version'")
     async with a_rig(tmp_path) as rig, working(rig):
