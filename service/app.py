@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -138,7 +139,9 @@ async def _drain(worker: Worker, doors: Sequence[Door], hurry: asyncio.Event) ->
     hurried = asyncio.create_task(hurry.wait())
     await asyncio.wait({closing, hurried}, return_when=asyncio.FIRST_COMPLETED)
     hurried.cancel()
-    closing.cancel()
+    if closing.cancel():
+        with suppress(asyncio.CancelledError):
+            await closing
     worker.log.info("drained", in_flight=worker.v2.in_flight)
 
 

@@ -108,6 +108,7 @@ def test_a_second_signal_hurries_a_drain_that_waits_for_slow_requests(start: Sta
         assert running.process.wait(10) == 0
         assert time.monotonic() - begun < 8.0
         assert {answer.status for answer in late.finished()} <= {0, 503, 504}
+        assert [line for line in running.log_lines() if line["level"] == "error"] == []
 
 
 @pytest.mark.slow
