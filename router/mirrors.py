@@ -19,6 +19,7 @@ LATE = "late"
 DROPS = ("queue_full", "too_large", "not_ready", "overloaded", "busy", LATE)
 """Why a sampled request is not mirrored. LATE is found in the queue, thus after it was given; the others before."""
 
+_PLACES = {reason: place for place, reason in enumerate(DROPS)}
 DIFFERENCE_EDGES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 10.0, 100.0)
 """Upper edges of the distances between two answers; what a distance is, each kind of comparison says for itself."""
 
@@ -100,7 +101,7 @@ class MirrorSeries:
 
     def dropped(self, reason: str) -> None:
         """One of DROPS."""
-        self._dropped[DROPS.index(reason)] += 1
+        self._dropped[_PLACES[reason]] += 1
 
     def ended(self, outcome: Outcome, run_ns: int) -> None:
         """The mirrored run ended."""

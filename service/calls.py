@@ -176,8 +176,14 @@ class Answered:
 
 
 class Guarding(Protocol):
-    """What `service.guards.Guards` does with an assignment. Routes without any of it have None in its place."""
+    """What `service.guards.Guards` does with an assignment. Routes without any of it have None in its place.
+    `falls_back`: `infer` is to run it, since another version may have to. `looks_at_answers`: now; if not, `passed_by`
+    does in place of `answered`."""
 
+    @property
+    def falls_back(self) -> bool: ...
+    @property
+    def looks_at_answers(self) -> bool: ...
     def infer(
         self, run: Run, assignment: Assignment, call: Call, request: InferRequest
     ) -> Awaitable[InferResponse]: ...

@@ -162,9 +162,10 @@ class Dataplane:
     def infer(self, assignment: Assignment, call: Call, request: InferRequest) -> Awaitable[InferResponse]:
         """Run the assigned version, or the one that steps in for it. The caller closes the assignment, also when this
         raises."""
-        if assignment.guards is None:
+        guards = assignment.guards
+        if guards is None or not guards.falls_back:
             return self._run(assignment, call, request)
-        return self._guarded(assignment.guards.infer(self._run, assignment, call, request), assignment, call, request)
+        return self._guarded(guards.infer(self._run, assignment, call, request), assignment, call, request)
 
     def guards(self) -> dict[str, Guards]:
         """What guards a route at present, by model."""
@@ -205,15 +206,18 @@ class Dataplane:
             names = request.output_names or loaded.output_names
             outputs = await run(loaded, assignment, call, (feeds, names))
         except Recalled:
-            if assignment.guards is not None:
+            if assignment.guards is not None and assignment.guards.falls_back:
                 raise
         finally:
             self._engine.release(loaded)
         if outputs is None:
             return await self._given_anew(assignment, call, request)
         assignment.non_finite = loaded.manifest.non_finite
-        if assignment.guards is not None:
-            assignment.guards.answered(assignment, Answered(call, request, loaded, feeds, outputs, names))
+        if (guards := assignment.guards) is not None:
+            if guards.looks_at_answers:
+                guards.answered(assignment, Answered(call, request, loaded, feeds, outputs, names))
+            else:
+                guards.passed_by(assignment, loaded)
         assignment.cells, more = loaded.watch.cells(outputs)
         if more:
             assignment.series.more(more)

@@ -103,6 +103,11 @@ class Guards:
         """Why this worker has stopped choosing a candidate."""
         return self.fallback.trouble if self.fallback else ""
 
+    @property
+    def falls_back(self) -> bool:
+        """Whether another version may have to answer in place of the assigned one."""
+        return self.fallback is not None
+
     def asks_key(self, variant: str) -> bool:
         """Whether a request of this variant is to be admitted with its key."""
         return self.callers is not None or self._meters_keys(variant)
@@ -141,6 +146,11 @@ class Guards:
             assignment.outcome = Outcome.NONFINITE
         if self.mirrors is not None:
             self.mirrors.answered(assignment, found)
+
+    @property
+    def looks_at_answers(self) -> bool:
+        """Whether `answered` has anything to do now; if not, `passed_by` does in its place."""
+        return self.fallback is not None or (self.mirrors is not None and self.mirrors.take_copies)
 
     @property
     def takes_copies(self) -> bool:

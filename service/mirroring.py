@@ -40,13 +40,14 @@ class Mirrors:
     def __init__(self, route: Route, means: Means) -> None:
         self._route = route
         self._means = means
+        self._mirrors = tuple(enumerate(route.mirrors))
         self._bound: dict[int, BoundMirror] = {}
         self._logged_ns = 0
 
     @property
     def take_copies(self) -> bool:
         """Whether a request might be copied now. If not, `passed_by` does in place of `answered`."""
-        return bool(self._route.mirrors) and not self._means.shadow.is_busy
+        return not self._means.shadow.is_busy
 
     def answered(self, assignment: Assignment, found: Answered) -> None:
         """A request has been answered: copy it, if it is to be."""
@@ -54,7 +55,14 @@ class Mirrors:
 
     def passed_by(self, assignment: Assignment, loaded: Loaded) -> None:
         """A request has been answered while no copies were taken."""
-        self._each(assignment, loaded, lambda bound: bound.series.dropped("busy"))
+        if assignment.reason or assignment.how >= How.RULE:
+            return
+        for number, mirror in self._mirrors:
+            if not _applies(mirror, assignment) or (mirror.share_ppm < PPM and random() * PPM >= mirror.share_ppm):
+                continue
+            bound = self._bound.get(number)
+            if bound is not None and bound.stable is loaded:  # else nothing was ever copied, and the shadow is not busy
+                bound.series.dropped("busy")
 
     def make_room(self) -> None:
         """Make room for all that may be counted. Raises ResourceExhausted."""
@@ -72,7 +80,7 @@ class Mirrors:
     def _each(self, assignment: Assignment, stable: Loaded, act: Callable[[BoundMirror], object]) -> None:
         if assignment.reason or assignment.how >= How.RULE:
             return
-        for number, mirror in enumerate(self._route.mirrors):
+        for number, mirror in self._mirrors:
             if not _applies(mirror, assignment) or (mirror.share_ppm < PPM and random() * PPM >= mirror.share_ppm):
                 continue
             try:

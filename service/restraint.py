@@ -18,9 +18,11 @@ SAVED_NS: Final = 2_000_000
 """So much may be saved up in quiet times, for the copies of a burst."""
 
 LONGEST_REST_NS: Final = 50_000_000
-LONGEST_RESTS: Final = 50
-"""A rest is no longer than the first, or than so many times what the copy took: on a machine where others compute too,
-what was waited says little, and some copies must run even there."""
+LONGEST_RESTS: Final = 100
+MOST_REST_NS: Final = 2_000_000_000
+"""A rest is no longer than the first, or than so many times what the copy took, and never than the last: on a machine
+where others compute too, what was waited says little, and some copies must run even there. Where all rests are that
+long, copies run for 1 % of the time."""
 
 MEMORY_NS: Final = 1e9
 """How far back the usual waiting is averaged."""
@@ -70,6 +72,6 @@ class Restraint:
         self._left_ns, self._left = now_ns, toll
         self._waits += RECENT * (min(took, max(-took, waited)) - self._waits)
         held_up = max(0.0, self._waits) + busy * held_ns
-        most = MOST_HELD_UP * max(LONGEST_REST_NS, LONGEST_RESTS * took)
+        most = MOST_HELD_UP * min(MOST_REST_NS, max(LONGEST_REST_NS, LONGEST_RESTS * took))
         self._debt = min(most, max(-SAVED_NS, self._debt - MOST_HELD_UP * passed) + held_up)
         return max(0, int(self._debt / MOST_HELD_UP))
