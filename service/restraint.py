@@ -20,9 +20,9 @@ SAVED_NS: Final = 2_000_000
 LONGEST_REST_NS: Final = 50_000_000
 LONGEST_RESTS: Final = 100
 MOST_REST_NS: Final = 2_000_000_000
-"""A rest is no longer than the first, or than so many times what the copy took, and never than the last: on a machine
-where others compute too, what was waited says little, and some copies must run even there. Where all rests are that
-long, copies run for 1 % of the time."""
+"""A rest is no longer than the first, or than so many times what the copy computed, and never than the last: on a
+machine where others compute too, what was waited says little, and some copies must run even there. Where all rests are
+that long, copies run for 1 % of the time."""
 
 MEMORY_NS: Final = 1e9
 """How far back the usual waiting is averaged."""
@@ -64,14 +64,14 @@ class Restraint:
             waits = (toll.waited_ns - self._left.waited_ns) / alone_ns
             self._usual += (1 - exp(-alone_ns / MEMORY_NS)) * (waits - self._usual)
 
-    def end(self, now_ns: int, toll: Toll, held_ns: int) -> int:
-        """The copy has run, and held the interpreter for so long."""
+    def end(self, now_ns: int, toll: Toll, held_ns: int, computed_ns: int) -> int:
+        """The copy has run: it computed for so long, and held the interpreter for a part of that."""
         took, passed = now_ns - self._begun_ns, now_ns - self._left_ns
         waited = toll.waited_ns - self._begun.waited_ns - self._usual * took
         busy = min(1.0, (toll.computed_ns - self._left.computed_ns) / passed) if passed > 0 else 1.0
         self._left_ns, self._left = now_ns, toll
         self._waits += RECENT * (min(took, max(-took, waited)) - self._waits)
         held_up = max(0.0, self._waits) + busy * held_ns
-        most = MOST_HELD_UP * min(MOST_REST_NS, max(LONGEST_REST_NS, LONGEST_RESTS * took))
+        most = MOST_HELD_UP * min(MOST_REST_NS, max(LONGEST_REST_NS, LONGEST_RESTS * computed_ns))
         self._debt = min(most, max(-SAVED_NS, self._debt - MOST_HELD_UP * passed) + held_up)
         return max(0, int(self._debt / MOST_HELD_UP))

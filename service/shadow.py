@@ -167,9 +167,10 @@ class Shadow:
             log.exception("a mirrored request could not be compared")
         finally:
             self._done(copy)
-        held_ns = thread_time_ns() - cpu_ns - self._run_cpu_ns
+        computed_ns = thread_time_ns() - cpu_ns
+        held_ns = computed_ns - self._run_cpu_ns
         sleep(SETTLE_SECONDS)
-        rest_ns = self._restraint.end(perf_counter_ns(), self._measure(), held_ns)
+        rest_ns = self._restraint.end(perf_counter_ns(), self._measure(), held_ns, computed_ns)
         self._mean_rest_ns += RECENT * (rest_ns - self._mean_rest_ns)
         if rest_ns:
             self._ending.wait(rest_ns / 1e9)
