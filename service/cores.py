@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from service.cgroups import MEMBERSHIP, ROOT, folders, text_of
+
 
 def cores(affinity: int, limits: Iterable[str]) -> int:
     """Whole cores for this process, at least 1. `affinity`: cores it may be scheduled on.
@@ -22,26 +24,11 @@ def cores(affinity: int, limits: Iterable[str]) -> int:
 
 def available_cores() -> int:
     """`cores` of this process as the kernel tells it now."""
-    return cores(len(os.sched_getaffinity(0)), _cpu_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")))
+    return cores(len(os.sched_getaffinity(0)), _cpu_limits(MEMBERSHIP, ROOT))
 
 
 def _cpu_limits(membership: Path, root: Path) -> Iterator[str]:
-    for line in _text(membership).splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        base = root / controllers if controllers else root
-        own = base / path.lstrip("/")
-        for folder in (own, *own.parents):
-            yield _text(folder / "cpu.max")
-            yield f"{_text(folder / 'cpu.cfs_quota_us').strip()} {_text(folder / 'cpu.cfs_period_us').strip()}"
-            if folder == base:
-                break
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+    for folder in folders("cpu", membership, root):
+        yield text_of(folder / "cpu.max")
+        quota, period = (text_of(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+        yield f"{quota} {period}"

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from service.cgroups import folders, text_of
+
 _TOTAL = re.compile(r"^MemTotal:\s+(\d+) kB$", re.M)
 
 
@@ -17,26 +19,10 @@ def memory(meminfo: str, limits: Iterable[str]) -> int:
 
 def available_memory() -> int:
     """`memory` of this process as the kernel tells it now."""
-    return memory(_text(Path("/proc/meminfo")), _limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")))
+    return memory(text_of(Path("/proc/meminfo")), _limits())
 
 
-def _limits(membership: Path, root: Path) -> Iterator[str]:
-    for line in _text(membership).splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        base = root / controllers if controllers else root
-        own = base / path.lstrip("/")
-        for folder in (own, *own.parents):
-            yield _text(folder / "memory.max")
-            yield _text(folder / "memory.limit_in_bytes")
-            if folder == base:
-                break
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+def _limits() -> Iterator[str]:
+    for folder in folders("memory"):
+        yield text_of(folder / "memory.max")
+        yield text_of(folder / "memory.limit_in_bytes")
