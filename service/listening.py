@@ -1,8 +1,10 @@
 """The public port of one worker: uvicorn on inherited sockets that are taken up and let go while it runs."""
 
 import asyncio
+import ctypes
 import os
 import socket
+import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,6 +20,10 @@ LAST_REQUEST_SECONDS = 0.1
 
 LAST_HANDSHAKE_SECONDS = 1.0
 SWEEP_SECONDS = 1.0
+
+SO_ATTACH_FILTER = 26
+DROP_ALL = struct.pack("@HBBI", 0x06, 0, 0, 0)
+"""A socket filter (linux/filter.h) of one instruction: return 0, so no packet passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +116,16 @@ class Port:
     async def _close_sockets(self) -> None:
         """Refuse connections from now on, also on behalf of the supervisor and the others that hold these sockets.
 
-        Who was let in already is still served: `shutdown` would reset what waits to be accepted.
+        Who was let in already is still served: `shutdown` would reset what waits to be accepted, so nothing new may
+        come to wait meanwhile.
         """
         loop = asyncio.get_running_loop()
         last: list[socket.socket] = []
         for fd in tuple(self._listening):
             self.leave(fd)
             with socket.socket(fileno=os.dup(fd)) as shared:
-                last += _waiting(shared)
+                let_nobody_in(shared)
+                last += waiting(shared)
                 with suppress(OSError):  # a neighbour that had adopted it was faster
                     shared.shutdown(socket.SHUT_RDWR)
         for connection in last:
@@ -146,7 +154,16 @@ class Port:
         return protocol
 
 
-def _waiting(listening: socket.socket) -> list[socket.socket]:
+def let_nobody_in(listening: socket.socket) -> None:
+    """Have the kernel drop what would open a connection, as if it had been lost on the way: the client asks again a
+    second later and is refused. Where that cannot be had, a connection of the last microseconds is reset instead."""
+    instructions = ctypes.create_string_buffer(DROP_ALL, len(DROP_ALL))
+    program = struct.pack("@HP", 1, ctypes.addressof(instructions))
+    with suppress(OSError):
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def waiting(listening: socket.socket) -> list[socket.socket]:
     """The connections that nobody has accepted yet."""
     listening.setblocking(False)
     found = []

@@ -180,7 +180,9 @@ def test_a_version_that_kills_workers_is_blamed_then_quarantined_and_stays_so_af
         assert (entry["model"], entry["version"]) == ("digits", 2)
         assert "killed 3 workers" in entry["reason"]
         blamed = [line["blamed"] for line in running.log_lines() if line["event"] == "settled a dead worker"]
-        assert blamed[:3] == [["digits", 2]] * 3
+        # Where the other version ran in another thread at that moment, nobody is blamed at first, and both are tried.
+        assert [culprit for culprit in blamed if culprit][:3] == [["digits", 2]] * 3
+        assert ["digits", 1] not in blamed
         route = current(running).json()
         assert route["revision"] > before
         assert {v["name"]: v["weight"] for v in route["variants"]} == {"stable": 100, "canary": 0}

@@ -126,7 +126,6 @@ def test_the_candidate_gets_no_more_than_it_may_have_and_the_status_says_so(
 def test_an_ab_test_by_date_asks_for_a_decision_when_the_date_has_come(at_one: Running) -> None:
     until = (datetime.now(UTC) + timedelta(seconds=6)).isoformat(timespec="seconds")
     at_one.serin("rollout", "start", "digits", "--strategy", "ab", "--to", "2=20", "--to", "3=20", "--until", until)
-    assert "until its date" in at_one.serin("rollout", "explain", "digits")
     with Traffic(at_one.http, user, connections=2, pause=0.01) as traffic:
         found = at_step(at_one, 1, "waiting_approval")
         assert datetime.now(UTC) >= datetime.fromisoformat(until)
@@ -136,6 +135,14 @@ def test_an_ab_test_by_date_asks_for_a_decision_when_the_date_has_come(at_one: R
     assert set(found["result"]["requests"]) == {"1", "2", "3"}
     at_one.serin("rollout", "abort", "digits", "--reason", "no difference")
     assert by_version(run(at_one.http, user, count=50)) == {"1": 50}
+
+
+def test_an_ab_test_with_a_date_says_until_when_it_runs(at_one: Running) -> None:
+    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
+    at_one.serin("rollout", "start", "digits", "--strategy", "ab", "--to", "2=20", "--to", "3=20", "--until", until)
+    [waits_for] = at_step(at_one, 1, "progressing")["step"]["waits_for"]
+    assert waits_for.endswith("until its date")
+    assert "until its date" in at_one.serin("rollout", "explain", "digits")
 
 
 def test_an_ab_test_without_an_end_runs_until_a_person_decides(at_one: Running) -> None:
