@@ -3,7 +3,8 @@
 A chunk is one file. Its header is 4096 bytes: cells 0-7 say what it is, bytes 2048-4095 hold the crash slots. Records
 follow one after another, each with its own directory entry (JSON) before its cells; a record exists once the header's
 USED cell covers it, so an entry always precedes its counts. Every cell is an aligned u64 in native byte order: one
-store, never torn. Change LAYOUT_VERSION with any of this, and with the edges or families in `router/telemetry.py`.
+store, never torn. Change LAYOUT_VERSION with any of this, and with the edges or families in `router/booking.py` and
+`router/telemetry.py`.
 """
 
 import json

@@ -1,15 +1,27 @@
 """What is counted of a request, and where: bound once when the table is swapped, then a few additions a request.
 
-`Recorder` belongs to one worker's segment and gives out series; `VariantSeries.observe` is the hot path (about 1 µs).
-All times are whole nanoseconds. What the cells become for Prometheus stands in `router/exposition.py`.
+`Recorder` belongs to one worker's segment and gives out series; how they count stands in `router/booking.py`. All times
+are whole nanoseconds. What the cells become for Prometheus stands in `router/exposition.py`.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from router.blocks import Block, CrashSlot
+from router.booking import (
+    FAILED_NS,
+    FIRST,
+    LATENCY,
+    LATENCY_EDGES_US,
+    LED,
+    MORE,
+    PHASE_EDGES_US,
+    PHASES,
+    TIME_NS,
+    VariantSeries,
+    bind,
+)
 from router.counters import Segment
 from router.errors import ResourceExhausted
 from router.layout import (
@@ -26,6 +38,15 @@ from router.layout import (
 )
 
 __all__ = [
+    "FAILED_NS",
+    "FIRST",
+    "LATENCY",
+    "LATENCY_EDGES_US",
+    "LED",
+    "MORE",
+    "PHASES",
+    "PHASE_EDGES_US",
+    "TIME_NS",
     "How",
     "Outcome",
     "Recorder",
@@ -35,20 +56,6 @@ __all__ = [
     "WatchedFamily",
     "WorkerSeries",
 ]
-
-# Upper edges of the latency buckets in whole µs: 20 µs to 60 s, a tenth apart (rulings 11).
-LATENCY_EDGES_US = tuple(round(20 * 1.1**step) for step in range(157))
-PHASES = ("decode", "queue", "compute", "encode")
-PHASE_EDGES_US = (2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 20_000, 100_000, 500_000, 2_000_000, 10_000_000)
-
-# Families of a variant's block, beside ASSIGNED and OUTCOME. `first` gets one cell a watched family from each request
-# (its first row: what evidence counts); `more` gets the other rows of requests that carry several.
-LATENCY, TIME_NS, FIRST, MORE = "latency", "time_ns", "first", "more"
-LED = "led"
-"""LATENCY once for each run: of requests that ran together only the first counts, since all of them share one stall."""
-
-FAILED_NS = "failed_ns"
-"""The part of TIME_NS that was spent on requests which got no answer from the model."""
 
 VARIANT, VERSION = "variant", "version"
 SERVED = "served"
@@ -76,10 +83,6 @@ MAX_BLOCKS_PER_VARIANT = 32
 REST_NS = 10_000_000_000
 """How long a closed epoch stays readable before its block counts another."""
 
-_FAST_US = 65_536
-_LATENCY_AT = bytes(bisect_right(LATENCY_EDGES_US, micros) for micros in range(_FAST_US))
-_PHASE_AT = bytes(bisect_right(PHASE_EDGES_US, micros) for micros in range(_FAST_US))
-
 
 @dataclass(frozen=True, slots=True)
 class WatchedFamily:
@@ -105,31 +108,6 @@ class SeriesName:
     variant: str
     epoch: int = 0
     direct: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class VariantSeries:
-    """Where one worker counts one variant in one epoch. Only the loop's thread may call these.
-
-    assigned(how): a request was given to this variant; each is closed by exactly one observe.
-    observe(outcome, total_ns, phases, cells, leads): it ended, `total_ns` after its assignment; phases are decode,
-    queue, compute and encode in ns, none negative; cells are `Watch.cells`' first part, () without a result; leads: it
-    stands for its run, as one of those that ran together does.
-    more(pairs): (cell, count) for the rows behind the first.
-    """
-
-    assigned: Callable[[int], None]
-    observe: "Observe"
-    more: Callable[[Sequence[tuple[int, int]]], None]
-    block: Block
-
-
-class Observe(Protocol):
-    """See `VariantSeries`."""
-
-    def __call__(
-        self, outcome: int, total_ns: int, phases: tuple[int, int, int, int], cells: Sequence[int], leads: bool = True
-    ) -> None: ...
 
 
 class VersionGauges:
@@ -179,19 +157,19 @@ class Recorder:
         one."""
         spec = variant_spec(name, watched)
         block = self.segment.block(spec) if name.direct else self.epoch_block(spec, name.epoch, now_ns)
-        return _bind(block)
+        return bind(block)
 
     def served(self, name: SeriesName, instead_of: str, reason: str, watched: Sequence[WatchedFamily]) -> VariantSeries:
         """Where to count what `name` answers in the place of the variant `instead_of`. `reason`: of SERVED_REASONS."""
-        return _bind(self.segment.block(served_spec(name, instead_of, reason, watched)))
+        return bind(self.segment.block(served_spec(name, instead_of, reason, watched)))
 
     def units(self, name: SeriesName, watched: Sequence[WatchedFamily], now_ns: int) -> VariantSeries:
         """Where to count once more what counts for a caller; see `variant`."""
-        return _bind(self.epoch_block(unit_spec(name, watched), name.epoch, now_ns))
+        return bind(self.epoch_block(unit_spec(name, watched), name.epoch, now_ns))
 
     def virtual(self, name: SeriesName, watched: Sequence[WatchedFamily], now_ns: int) -> VariantSeries:
         """Where to count once more what is drawn for the self-check; see `variant`."""
-        return _bind(self.epoch_block(virtual_spec(name, watched), name.epoch, now_ns))
+        return bind(self.epoch_block(virtual_spec(name, watched), name.epoch, now_ns))
 
     def version(self, model: str, version: int) -> VersionGauges:
         labels = {"model": model, "version": str(version)}
@@ -267,64 +245,3 @@ def watched_of(spec: BlockSpec) -> tuple[WatchedFamily, ...]:
     return tuple(
         WatchedFamily(output, kind, tuple(labels), tuple(edges)) for output, kind, labels, edges in spec.meta["watched"]
     )
-
-
-def _latency_bucket(nanos: int) -> int:
-    return bisect_right(LATENCY_EDGES_US, nanos // 1000)
-
-
-def _phase_bucket(nanos: int) -> int:
-    return bisect_right(PHASE_EDGES_US, nanos // 1000)
-
-
-def _bind(block: Block) -> VariantSeries:
-    """Closures over views of the families: no attribute, no offset to add on the hot path. Tables find the bucket of
-    all times below 65 ms; slower requests can afford a search."""
-    first, assigned, outcomes = block.family(FIRST), block.family(ASSIGNED), block.family(OUTCOME)
-    latency, times, extra = block.family(LATENCY), block.family(TIME_NS), block.family(MORE)
-    led = block.family(LED)
-    failed, nonfinite = block.family(FAILED_NS), int(Outcome.NONFINITE)
-    decodes, queues, computes, encodes = (block.family(phase) for phase in PHASES)
-    latency_at, phase_at, last_timed = _LATENCY_AT, _PHASE_AT, int(Outcome.CANCELLED)
-
-    def assign(how: int) -> None:
-        assigned[how] += 1
-
-    def observe(
-        outcome: int, total_ns: int, phases: tuple[int, int, int, int], cells: Sequence[int], leads: bool = True
-    ) -> None:
-        outcomes[outcome] += 1
-        if outcome > last_timed:
-            return
-        decode, queue, compute, encode = phases
-        try:
-            bucket = latency_at[total_ns // 1000]
-            d, q = phase_at[decode // 1000], phase_at[queue // 1000]
-            c, e = phase_at[compute // 1000], phase_at[encode // 1000]
-        except IndexError:
-            bucket = _latency_bucket(total_ns)
-            d, q, c, e = map(_phase_bucket, phases)
-        latency[bucket] += 1
-        if leads:
-            led[bucket] += 1
-        times[0] += total_ns
-        decodes[d] += 1
-        times[1] += decode
-        queues[q] += 1
-        if queue:  # the inline path has none
-            times[2] += queue
-        computes[c] += 1
-        times[3] += compute
-        encodes[e] += 1
-        times[4] += encode
-        if outcome and outcome != nonfinite:
-            for place, nanos in enumerate((total_ns, *phases)):
-                failed[place] += nanos
-        for cell in cells:
-            first[cell] += 1
-
-    def more(pairs: Sequence[tuple[int, int]]) -> None:
-        for cell, count in pairs:
-            extra[cell] += count
-
-    return VariantSeries(assign, observe, more, block)

@@ -44,7 +44,8 @@ class Bound:
 @dataclass(slots=True)
 class BoundRoute:
     """`main`: the variant with most weight. `reached`: versions that requests get which name none. `series`: by name,
-    version and whether requests went past the split. `shares`: some of its variants run requests together."""
+    version and whether requests went past the split. `shares`: some of its variants run requests together. `sole`: the
+    one version that is reached, if it is one. `arms`: of `series`, those that plain requests were split among."""
 
     route: Route
     key_header: bytes | None
@@ -55,6 +56,8 @@ class BoundRoute:
     series: dict[tuple[str, int, bool], Bound] = field(default_factory=dict)
     guards: Guards | None = None
     shares: bool = False
+    sole: int | None = None
+    arms: dict[str, Bound] = field(default_factory=dict)
 
     @classmethod
     def of(cls, route: Route) -> "BoundRoute":
@@ -68,7 +71,8 @@ class BoundRoute:
         reached = frozenset(v.version for v in route.variants if v.weight_ppm > 0 or v.name in named)
         main = max(route.variants, key=lambda variant: variant.weight_ppm).name
         names = (header.encode() if header else None, cookie.encode() if cookie else None)
-        return cls(route, *names, rules, main, reached)
+        sole = next(iter(reached)) if len(reached) == 1 else None
+        return cls(route, *names, rules, main, reached, sole=sole)
 
 
 def routing_key(bound: BoundRoute, headers: Mapping[bytes, bytes], parameters: Mapping[str, Parameter]) -> bytes | None:

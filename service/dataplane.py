@@ -83,13 +83,15 @@ class Dataplane:
             raise self._unknown(model)
 
     def require_room(self, model: str, version: str | None, headers: Mapping[bytes, bytes]) -> None:
-        """Raises Refused for a request that would be refused whatever its body holds, which costs more to read than to
-        refuse. It is counted for its variant as ever. Where there are several, the body may say who is to answer."""
-        bound = self._routes[model]
-        if version is not None or len(bound.reached) != 1 or bound.guards is not None:
+        """Raises what `expect` does, and Refused for a request that would be refused whatever its body holds, which
+        costs more to read than to refuse. It is counted for its variant as ever. Where there are several, the body may
+        say who is to answer."""
+        bound = self._routes.get(model)
+        if bound is None:
+            raise self._unknown(model)
+        if version is not None or bound.sole is None or bound.guards is not None:
             return
-        [number] = bound.reached
-        loaded = self._engine.peek(model, number)
+        loaded = self._engine.peek(model, bound.sole)
         if loaded is None or not loaded.executor.room.queued:
             return
         now = perf_counter_ns()
@@ -139,11 +141,14 @@ class Dataplane:
         return bound if bound.guards is None or not bound.guards.takes_copies else None
 
     def pick(self, bound: BoundRoute, headers: Mapping[bytes, bytes]) -> tuple[Bound, How, bytes | None]:
-        """The first half of `assign`, for a plain route and a request without parameters; the last is its key."""
+        """The first half of `assign`, for a plain route and a request without parameters; the last is its key. It is
+        not counted as given to anybody yet."""
         key = routing_key(bound, headers, NO_PARAMETERS)
         variant, how = choose(bound.route, key, random()), How.SPLIT_DRAWN if key is None else How.SPLIT_KEYED
-        arm = self._series(bound, variant, False, self._engine.peek(bound.route.model, variant.version))
-        arm.series.assigned(how)
+        loaded = self._engine.peek(bound.route.model, variant.version)
+        arm = bound.arms.get(variant.name)
+        if arm is None or arm.loaded is not loaded:
+            arm = bound.arms[variant.name] = self._series(bound, variant, False, loaded)
         return arm, how, key
 
     def guarded(self, guards: Guards | None, arm: Bound, how: int, told: tuple[int, bytes | None]) -> Assignment:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
+from time import time
 
 import httpx
 from starlette.types import ASGIApp
@@ -59,9 +60,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Together]:
         controller, admin_app, token = await _controller(stack, settings)
         transport = httpx.ASGITransport(admin_app)
         await _inventory(stack, settings, transport, token)
-        worker = Worker(
-            settings, Place(0, token_hex(8), token, CONTROLLER, lambda: datetime.now(UTC).timestamp()), transport
-        )
+        worker = Worker(settings, Place(0, token_hex(8), token, CONTROLLER, time), transport)
         stack.push_async_callback(worker.close)
         await worker.start()
         async with asyncio.timeout(READY_SECONDS):

@@ -75,6 +75,10 @@ class _Probe:
     many: Callable[[Array], Pairs]
 
 
+CellsOfRows = Callable[[Sequence[Array], int], list[Cells]]
+"""The cells of each row: (outputs of so many requests of one row, none of them empty; how many)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watch:
     """The families that a model's answers are counted in, and how to find their cells."""
@@ -100,12 +104,20 @@ class Watch:
                 first += probe.one(array)
         return first, more
 
-    def cells_of_rows(self, outputs: Mapping[str, Array], rows: int) -> list[Cells]:
-        """The first part of `cells` for each row by itself. `outputs`: of so many requests of one row, none empty."""
-        found = [probe.each(outputs[probe.output]) for probe in self.probes]
-        if len(found) == 1:
-            return found[0]
-        return [tuple(chain.from_iterable(cells)) for cells in zip(*found, strict=True)] if found else [()] * rows
+    def cells_of_rows(self, names: Sequence[str]) -> "CellsOfRows":
+        """What finds the first part of `cells` for each row by itself. `names`: of all outputs, as they will come."""
+        looks = [(probe.each, names.index(probe.output)) for probe in self.probes]
+        if not looks:
+            return lambda outputs, rows: [()] * rows
+        if len(looks) == 1:
+            [(each, place)] = looks
+            return lambda outputs, rows: each(outputs[place])
+
+        def cells(outputs: Sequence[Array], rows: int) -> list[Cells]:
+            found = [each(outputs[place]) for each, place in looks]
+            return [tuple(chain.from_iterable(cells)) for cells in zip(*found, strict=True)]
+
+        return cells
 
 
 def compile_watch(meanings: Sequence[OutputMeaning], signature: Signature) -> Watch:

@@ -20,15 +20,15 @@ from xxhash import xxh3_64_intdigest
 from router.layout import Outcome
 from router.telemetry import VariantSeries
 from service.bound import Bound, routing_key
-from service.calls import Assignment
+from service.calls import Assignment, Tap
 from service.dataplane import Dataplane
-from service.http.replies import CODINGS, HEADER, Arrival, Reply, json_lines, served_lines, token_line
-from service.protocol.json_codec import needs_care
+from service.http.replies import CODINGS, HEADER, Arrival, row_lines, served_lines
+from service.protocol.json_codec import ABSENT, needs_care
 from service.protocol.json_data import number_array
 from service.protocol.limits import Limits
 from service.protocol.messages import NO_PARAMETERS
-from service.protocol.short import NUMBERS, SHORT_BYTES, Plain, answer_head, entry_head, read_plain
-from service.protocol.tensors import DATATYPES, FLOATS, Array
+from service.protocol.short import NUMBERS, SHORT_BYTES, Plain, answer_head, is_plain, outputs_form, read_one
+from service.protocol.tensors import DATATYPES, FLOATS, MAX_RANK, Array
 from service.runtime.engine import Loaded
 
 MOST_TROUBLE, REST = 8, 1000
@@ -43,18 +43,20 @@ class Carriage(Protocol):
     response_complete: bool
     hurry: Callable[[], None] | None
 
-    def deliver(self, reply: Reply) -> None: ...
+    def deliver(self, lines: bytes, body: bytes) -> None: ...
     def go_on(self, body: bytes, assignment: Assignment) -> None: ...
 
 
 class Passenger(Struct):
-    """One request that waits for the end of the turn. `revision`: of the table that gave it its variant, which may be
-    another one by then; `unit`: where it counts once more; `assignment`: on a route with guards, as they have seen it.
+    """One request that waits for the end of the turn. `id`: what it calls itself; `revision`: of the table that gave it
+    its variant, which may be another one by then; `unit`: where it counts once more; `assignment`: on a route with
+    guards, as they have seen it.
     """
 
     carriage: Carriage
     body: bytes
-    plain: Plain
+    data: list[float]
+    id: str | None
     how: int
     revision: int
     started_ns: int
@@ -63,7 +65,7 @@ class Passenger(Struct):
 
 
 class Express:
-    """Who may take this way. `take` is called with whole requests that were admitted."""
+    """Who may take this way. `take` is called with whole requests that were admitted, and whose heads are plain."""
 
     def __init__(self, dataplane: Dataplane, limits: Limits) -> None:
         self._dataplane = dataplane
@@ -73,27 +75,30 @@ class Express:
         """Whether the request was taken: answered, or on its way to be. If not, nothing has been counted."""
         arrival = carriage.arrival
         bound = self._dataplane.plain_route(arrival.model)
-        headers = arrival.headers
-        if bound is None or arrival.version is not None or len(body) > SHORT_BYTES or not _is_plain(headers):
+        if bound is None or arrival.version is not None or len(body) > SHORT_BYTES:
             return False
-        plain = read_plain(body, self._limits)
-        if plain is None:
+        request = read_one(body, self._limits)
+        if request is None:
             return False
-        arm, how, key = self._dataplane.pick(bound, headers)
+        [plain] = request.inputs
+        arm, how, key = self._dataplane.pick(bound, arrival.headers)
         line = arm.line
         if line is None:
-            line = arm.line = Line.of(arm, self._dataplane)
-        fits = isinstance(line, Line) and line.fits(plain)
-        if isinstance(line, Line) and fits and bound.guards is None:
-            now = perf_counter_ns()
-            revision = self._dataplane.table.revision
-            line.join(Passenger(carriage, body, plain, how, revision, now, arm.draw(how, key, now)))
+            line = arm.line = Line.of(arm, self._dataplane, self._limits)
+        taker = line if isinstance(line, Line) and line.fits(plain) else None
+        if taker is None and not is_plain(plain, self._limits):
+            return False
+        arm.series.assigned(how)
+        if taker is not None and bound.guards is None:
+            now, revision = perf_counter_ns(), self._dataplane.table.revision
+            taker.join(Passenger(carriage, body, plain.data, request.id, how, revision, now, arm.draw(how, key, now)))
             return True
         given = self._dataplane.guarded(bound.guards, arm, how, (arrival.at_ns, key))
-        if isinstance(line, Line) and fits and not given.reason:
-            line.join(Passenger(carriage, body, plain, how, given.revision, given.started_ns, given.unit, given))
-        else:
+        if taker is None or given.reason:
             carriage.go_on(body, given)
+        else:
+            told = (how, given.revision, given.started_ns, given.unit, given)
+            taker.join(Passenger(carriage, body, plain.data, request.id, *told))
         return True
 
 
@@ -106,18 +111,21 @@ class Line:
         self._arm = arm
         self._loaded = loaded
         self._dataplane = dataplane
-        self._name, self._datatype = spec.name, spec.datatype
+        self._name, self._datatype, self._type = spec.name, spec.datatype, DATATYPES[spec.datatype]
         self._shape = (1, *(spec.shape or ())[1:])
-        elements = max(1, prod(self._shape))
+        self._elements = prod(self._shape)
         rows = 1 if loaded.batcher is None else loaded.batcher.rows
-        self._most = min(rows, self.executor.quick_elements // elements)
-        self._head = answer_head(loaded.model, str(loaded.version))
+        self._most = min(rows, self.executor.quick_elements // max(1, self._elements))
+        self._cells_of = loaded.watch.cells_of_rows([output.name for output in loaded.signature.outputs])
+        self._may_be_null = [output.datatype in FLOATS for output in loaded.signature.outputs]
+        self._shapes: dict[int, list[tuple[int, ...]]] = {}
+        self._head = self._outputs = self._form = b""
         self._waiting: list[Passenger] = []
         self._ends = False
         self._trouble = self._rested = 0
 
     @classmethod
-    def of(cls, arm: Bound, dataplane: Dataplane) -> "Line | bool":
+    def of(cls, arm: Bound, dataplane: Dataplane, limits: Limits) -> "Line | bool":
         """False for a version whose requests are not for this way."""
         loaded = arm.loaded
         if loaded is None or loaded.batcher is None or loaded.batcher.limits.wait_seconds:
@@ -126,14 +134,17 @@ class Line:
         if len(inputs) != 1 or inputs[0].datatype not in FLOATS or -1 in (inputs[0].shape or (-1, -1))[1:]:
             return False
         line = cls(arm, loaded, dataplane)
-        return line if line._most > 1 and all(spec.datatype in NUMBERS for spec in outputs) else False
+        is_plain = 0 < line._elements <= limits.max_elements and len(line._shape) <= MAX_RANK
+        return line if is_plain and line._most > 1 and all(spec.datatype in NUMBERS for spec in outputs) else False
 
     def fits(self, plain: Plain) -> bool:
-        """Whether this is a row as the version takes it, now that it runs on the loop."""
+        """Whether this is plain, and a row as the version takes it, now that it runs on the loop."""
         return (
             plain.shape == self._shape
+            and len(plain.data) == self._elements
             and plain.name == self._name
             and plain.datatype == self._datatype
+            and plain.parameters is ABSENT
             and self.executor.inline
             and self.executor.accused is None
             and (self._trouble < MOST_TROUBLE or self._has_rested())
@@ -147,9 +158,10 @@ class Line:
 
     def join(self, passenger: Passenger) -> None:
         """Run it with those that come in this turn; at once if there can be none."""
-        self._waiting.append(passenger)
+        waiting = self._waiting
+        waiting.append(passenger)
         passenger.carriage.hurry = self.depart
-        if len(self._waiting) >= self._most or self.executor.is_lone():
+        if len(waiting) >= self._most or (len(waiting) == 1 and self.executor.is_lone()):
             self.depart()
         elif not self._ends:
             self._ends = True
@@ -181,73 +193,92 @@ class Line:
         if not executor.inline:
             return False
         try:
-            values = list(chain.from_iterable([passenger.plain.data for passenger in present]))
-            rows = number_array(DATATYPES[self._datatype], values).reshape((count, *self._shape[1:]))
+            values = present[0].data if count == 1 else list(chain.from_iterable([one.data for one in present]))
+            rows = number_array(self._type, values).reshape((count, *self._shape[1:]))
             feeds, names = {self._name: rows}, self._loaded.output_names
             bodies = [xxh3_64_intdigest(passenger.body) for passenger in present]
             outputs, _, computed, _ = executor.run_inline(feeds, names, bodies[0], bodies)
-            texts = self._texts(outputs, count)
+            numbers = self._numbers(outputs, count)
         except Exception:
             return False
-        if texts is None:
+        if numbers is None:
             return False
-        self._tap(present, rows)
-        self._answer(present, texts, outputs, (begun, computed))
+        if self._arm.tap is not None:
+            self._tap(self._arm.tap, present, rows)
+        self._answer(present, numbers, outputs, (begun, computed))
         self._trouble = 0
         return True
 
-    def _texts(self, outputs: list[Array], count: int) -> list[bytes] | None:
-        """The JSON of each row's outputs; None where a row has none of its own, or numbers that need care."""
+    def _numbers(self, outputs: list[Array], count: int) -> list[tuple[bytes, ...]] | None:
+        """The numbers of each row's outputs as JSON has them; None where a row has none of its own, or some that need
+        care."""
+        shapes = [array.shape for array in outputs]
+        if shapes != self._shapes.get(count) and not self._write_forms(shapes, count):
+            return None
         columns = []
-        for spec, array in zip(self._loaded.signature.outputs, outputs, strict=True):
-            if not array.ndim or len(array) != count or not array.size:
+        for array, may_be_null in zip(outputs, self._may_be_null, strict=True):
+            if array.ndim != 2:
+                array = array.reshape(count, -1)
+            text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+            if may_be_null and needs_care(text):
                 return None
-            head = entry_head(spec.name, spec.datatype, (1, *array.shape[1:]))
-            text = orjson.dumps(array.reshape(count, -1), option=orjson.OPT_SERIALIZE_NUMPY)
-            if needs_care(text):
-                return None
-            if count == 1:
-                columns.append([head + text[1:-1]])
-                continue
-            columns.append([b"%b[%b]" % (head, numbers) for numbers in text[2:-2].split(b"],[")])
-        if len(columns) == 1:
-            return columns[0]
-        return [b"},".join(row) for row in zip(*columns, strict=True)]
+            columns.append(text[2:-2].split(b"],["))
+        return list(zip(*columns, strict=True))
 
-    def _tap(self, present: list[Passenger], rows: Array) -> None:
-        tap, bound = self._arm.tap, self._dataplane.plain_route(self._loaded.model)
-        if tap is None or bound is None:
+    def _write_forms(self, shapes: list[tuple[int, ...]], count: int) -> bool:
+        """Write all of an answer but its numbers, for outputs of these shapes. False where they are not by row."""
+        if any(not shape or shape[0] != count or not prod(shape) for shape in shapes):
+            return False
+        loaded, known = self._loaded, next(iter(self._shapes.values()), None)
+        if known is not None and [shape[1:] for shape in known] == [shape[1:] for shape in shapes]:
+            self._shapes[count] = shapes
+            return True
+        self._shapes = {count: shapes}
+        specs = zip(loaded.signature.outputs, shapes, strict=True)
+        self._head = answer_head(loaded.model, str(loaded.version))
+        self._outputs = outputs_form(tuple((spec.name, spec.datatype, (1, *shape[1:])) for spec, shape in specs))
+        self._form = self._head.replace(b"%", b"%%") + self._outputs
+        return True
+
+    def _tap(self, tap: Tap, present: list[Passenger], rows: Array) -> None:
+        bound = self._dataplane.plain_route(self._loaded.model)
+        if bound is None:
             return
         for place, passenger in enumerate(present):
             key_of = partial(routing_key, bound, passenger.carriage.arrival.headers, NO_PARAMETERS)
             tap({self._name: rows[place : place + 1]}, len(passenger.body), key_of)
 
     def _answer(
-        self, present: list[Passenger], texts: list[bytes], outputs: list[Array], times: tuple[int, int]
+        self,
+        present: list[Passenger],
+        numbers: list[tuple[bytes, ...]],
+        outputs: list[Array],
+        times: tuple[int, int],
     ) -> None:
         begun, computed = times
-        result, observe, stamp = perf_counter_ns(), self._arm.series.observe, self._arm.stamp
-        named = dict(zip(self._loaded.output_names, outputs, strict=True))
-        cells_of = self._loaded.watch.cells_of_rows(named, len(present))
-        variant = self._arm.variant
-        for passenger, text, cells in zip(present, texts, cells_of, strict=True):
-            plain, head = passenger.plain, self._head
-            if plain.id is not None:
-                head = b'%b,"id":%b' % (head, orjson.dumps(plain.id))
-            body = b'%b,"outputs":[%b}]}' % (head, text)
-            signs = stamp if passenger.assignment is None else passenger.assignment.stamp
-            token = b"" if signs is None else token_line(signs(cells))
-            request_id = passenger.carriage.arrival.request_id
-            who = served_lines(variant.version, variant.name, passenger.revision)
-            passenger.carriage.deliver(Reply(200, json_lines(body, request_id) + who + token, body))
-            started = passenger.started_ns
-            phases = (started - passenger.carriage.arrival.at_ns, begun - started, computed, perf_counter_ns() - result)
-            leads = passenger is present[0]
-            observe(Outcome.OK, result - started, phases, cells, leads)
-            if (given := passenger.assignment) is not None and given.guards is not None:
+        result, arm, form = perf_counter_ns(), self._arm, self._form
+        stamp, variant, revision, who, told = arm.stamp, arm.variant, -1, b"", []
+        cells_of = self._cells_of(outputs, len(present))
+        for passenger, row, cells in zip(present, numbers, cells_of, strict=True):
+            carriage, given, started = passenger.carriage, passenger.assignment, passenger.started_ns
+            body = form % row if passenger.id is None else self._with_id(passenger.id, row)
+            if passenger.revision != revision:
+                revision = passenger.revision
+                who = served_lines(variant.version, variant.name, revision)
+            signs = stamp if given is None else given.stamp
+            token = None if signs is None else signs(cells)
+            carriage.deliver(row_lines(len(body), carriage.arrival.request_id, who, token), body)
+            decoded, encoded = started - carriage.arrival.at_ns, perf_counter_ns() - result
+            told.append((result - started, decoded, begun - started, encoded, cells))
+            if given is not None and given.guards is not None:
                 given.guards.passed_by(given, self._loaded)
             if passenger.unit is not None:
-                passenger.unit.observe(Outcome.OK, result - started, phases, cells, leads)
+                phases = (decoded, begun - started, computed, encoded)
+                passenger.unit.observe(Outcome.OK, result - started, phases, cells, passenger is present[0])
+        arm.series.observe_run(computed, told)
+
+    def _with_id(self, given: str, row: tuple[bytes, ...]) -> bytes:
+        return b'%b,"id":%b%b' % (self._head, orjson.dumps(given), self._outputs % row)
 
     def _assignment(self, passenger: Passenger) -> Assignment:
         if passenger.assignment is not None:
@@ -258,7 +289,8 @@ class Line:
         return made
 
 
-def _is_plain(headers: Mapping[bytes, bytes]) -> bool:
+def is_plain_head(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a request with these header fields may be plain JSON, and be answered with it."""
     return (
         b"content-encoding" not in headers and HEADER not in headers and headers.get(b"accept-encoding") not in CODINGS
     )

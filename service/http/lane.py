@@ -17,11 +17,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from router.errors import PayloadTooLarge, RequestTimeout, SerinError
 from service.http.connection import Connection
+from service.http.express import is_plain_head
 from service.http.reading import too_large
 from service.http.replies import Arrival, Reply
 from service.http.rides import Known, Ride
 from service.http.stepping import Work, go_on
-from service.http.v2 import V2, request_id_of, target
+from service.http.v2 import V2, declared, request_id_of, target
 from service.runtime.seats import Seat
 
 KNOWN_UVICORN = "0.54.0"
@@ -85,7 +86,9 @@ class Lane(Connection):
             self._make_scope()
             super().on_headers_complete()
             return
-        ride = self._begin(headers, *target(self.url.decode("ascii")), self.parser.should_keep_alive())
+        model, version = target(self.url.decode("ascii"))
+        size, keep_alive = declared(headers), self.parser.should_keep_alive()
+        ride = self._begin(headers, model, version, declared_bytes=size, keep_alive=keep_alive)
         if not ride.response_complete:
             self.waiting_since = None
             self.body_since = self.loop.time()
@@ -122,7 +125,7 @@ class Lane(Connection):
         elif self._unlike < MOST_UNLIKE:
             self._remember(ride, body, self._chunk)
         self._chunk = None
-        self._answer(ride, body)
+        self._answer(ride, body, is_plain_head(ride.arrival.headers))
 
     def on_response_complete(self) -> None:
         # As uvicorn's, without a timer for each answer: `expire` closes what is idle.
@@ -167,29 +170,41 @@ class Lane(Connection):
         if known is None or len(data) != size + known.body_bytes:
             return False
         self._unlike = 0
-        if not self._is_free() or self.flow.write_paused or self.transport.is_closing():
+        before = self.cycle
+        if before is not None and not before.response_complete and not self._is_free():
+            return False
+        if self.flow.write_paused or self.transport.is_closing():
             return False
         self.waiting_since = None  # for a head: this one is here
         ride = self._begin(known.headers, known.model, known.version)
         if not ride.response_complete:
-            self._answer(ride, data[size:])
+            self._answer(ride, data[size:], known.plain)
         return True
 
-    def _begin(self, headers: Mapping[bytes, bytes], model: str, version: str | None, keep_alive: bool = True) -> Ride:
-        """A ride whose head is here, already refused if that can be known from it."""
+    def _begin(
+        self,
+        headers: Mapping[bytes, bytes],
+        model: str,
+        version: str | None,
+        *,
+        declared_bytes: int = 0,
+        keep_alive: bool = True,
+    ) -> Ride:
+        """A ride whose head is here, already refused if that can be known from it. `declared_bytes`: of a body whose
+        size was not looked at before."""
         arrival = Arrival(headers, request_id_of(headers.get(b"x-request-id")), perf_counter_ns(), model, version)
         ride = Ride(self, arrival, keep_alive)
         self.cycle = ride  # type: ignore[assignment]
         self.v2.in_flight += 1
         try:
-            self.v2.admit(arrival)
+            self.v2.admit(arrival, declared_bytes)
         except SerinError as error:
             self._refuse(ride, error)
         return ride
 
-    def _answer(self, ride: Ride, body: bytes) -> None:
+    def _answer(self, ride: Ride, body: bytes, plain: bool) -> None:
         ride.more_body = False
-        if not self.v2.express.take(ride, body):
+        if not plain or not self.v2.express.take(ride, body):
             self.step(ride, self.v2.answer(ride.arrival, body))
 
     def step(self, ride: Ride, work: Work) -> None:
@@ -218,7 +233,8 @@ class Lane(Connection):
             self._unlike += 1
             if len(self.heads) >= MOST_KNOWN:
                 self.heads.clear()
-            self.heads[chunk[:end]] = Known(len(body), arrival.headers, arrival.model, arrival.version)
+            plain = is_plain_head(arrival.headers)
+            self.heads[chunk[:end]] = Known(len(body), arrival.headers, arrival.model, arrival.version, plain)
 
     def _make_scope(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -270,14 +286,18 @@ class Lane(Connection):
             self.finish(ride, task.result())
 
     def finish(self, ride: Ride, reply: Reply, final: bool = False) -> None:
-        """Send an answer, if anybody waits for it."""
+        """Send an answer, if anybody waits for it. `final`: the connection's last."""
+        self.send(ride, reply.status, reply.lines, reply.body, final)
+
+    def send(self, ride: Ride, status: int, lines: bytes, body: bytes, final: bool = False) -> None:
+        """The same for an answer in parts."""
         self._leave(ride)
-        if ride.disconnected or self.transport.is_closing():
+        transport, v2 = self.transport, self.v2
+        if ride.disconnected or transport.is_closing():
             return
-        last = final or self.v2.draining or not ride.keep_alive
-        lines = self.v2.lines_of(self.server_state.default_headers)
-        pieces = (STATUS_LINE[reply.status], lines, reply.lines, CLOSE if last else b"", b"\r\n", reply.body)
-        self.transport.write(b"".join(pieces))
+        last = final or v2.draining or not ride.keep_alive
+        told = v2.lines_of(self.server_state.default_headers)
+        transport.write(b"".join((STATUS_LINE[status], told, lines, CLOSE if last else b"", b"\r\n", body)))
         if last:
             self.end()
         elif self._nonsense is not None:

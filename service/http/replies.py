@@ -24,6 +24,11 @@ JSON = b"application/json"
 BINARY = b"application/octet-stream"
 HEADER = b"inference-header-content-length"
 
+_LINES = b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+_TOKEN = b"serin-assignment: %b\r\n"
+_ROW = _LINES + b"%b"
+_SIGNED_ROW = _ROW + _TOKEN
+
 Headers = list[tuple[bytes, bytes]]
 
 BETWEEN_SHED_NS = 1_000_000_000
@@ -127,7 +132,7 @@ def told(assignment: Assignment) -> bytes:
 
 def token_line(token: bytes) -> bytes:
     """The header field of a token."""
-    return b"serin-assignment: %b\r\n" % token
+    return _TOKEN % token
 
 
 def succeeded(encoded: Encoded, assignment: Assignment, arrival: Arrival) -> Reply:
@@ -146,14 +151,17 @@ async def compressed(reply: Reply, arrival: Arrival) -> Reply:
     return Reply(200, written([*kept, (b"content-length", b"%d" % len(body)), (b"content-encoding", coding)]), body)
 
 
+def row_lines(size_bytes: int, request_id: str, who: bytes, token: bytes | None) -> bytes:
+    """All header fields of an answer in JSON of this size: those of `json_lines`, `served_lines` and `token_line`."""
+    if token is None:
+        return _ROW % (JSON, size_bytes, request_id.encode(), who)
+    return _SIGNED_ROW % (JSON, size_bytes, request_id.encode(), who, token)
+
+
 def json_lines(body: bytes, request_id: str) -> bytes:
     """The first header fields of an answer in JSON."""
     return _lines(JSON, body, request_id)
 
 
 def _lines(content_type: bytes, body: bytes, request_id: str) -> bytes:
-    return b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n" % (
-        content_type,
-        len(body),
-        request_id.encode(),
-    )
+    return _LINES % (content_type, len(body), request_id.encode())

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from service.calls import Assignment
 from service.http.replies import Arrival, Reply
@@ -17,32 +18,26 @@ class Stepping(Protocol):
     v2: V2
 
     def step(self, ride: "Ride", work: Work) -> None: ...
-    def finish(self, ride: "Ride", reply: Reply) -> None: ...
+    def send(self, ride: "Ride", status: int, lines: bytes, body: bytes) -> None: ...
 
 
-class Ride:
+class Ride(Struct, eq=False):
     """One request in the lane, seen by uvicorn's protocol as the cycle in progress."""
 
-    __slots__ = (
-        *("arrival", "body", "disconnected", "keep_alive", "lane", "more_body", "response_complete"),
-        *("hurry", "task", "work"),
-    )
+    lane: Stepping
+    arrival: Arrival
+    keep_alive: bool
+    body: bytes | bytearray = b""
+    more_body: bool = True
+    disconnected: bool = False
+    response_complete: bool = False
+    task: "asyncio.Task[Reply] | None" = None
+    work: Work | None = None
+    hurry: Callable[[], None] | None = None
 
-    def __init__(self, lane: Stepping, arrival: Arrival, keep_alive: bool) -> None:
-        self.lane = lane
-        self.arrival = arrival
-        self.keep_alive = keep_alive
-        self.body: bytes | bytearray = b""
-        self.more_body = True
-        self.disconnected = False
-        self.response_complete = False
-        self.task: asyncio.Task[Reply] | None = None
-        self.work: Work | None = None
-        self.hurry: Callable[[], None] | None = None
-
-    def deliver(self, reply: Reply) -> None:
-        """Answer it."""
-        self.lane.finish(self, reply)
+    def deliver(self, lines: bytes, body: bytes) -> None:
+        """Answer it: with 200, these header fields and this body."""
+        self.lane.send(self, 200, lines, body)
 
     def go_on(self, body: bytes, assignment: Assignment) -> None:
         """Answer it the ordinary way, with what it has been given to."""
@@ -57,12 +52,12 @@ class Ride:
         """See `message_event`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """A request head that was taken apart before. A request whose head is the same bytes means the same, and the parser
-    need not see it. `body_bytes`: of its body."""
+    need not see it. `body_bytes`: of its body, no more than it may have. `plain`: see `express.is_plain_head`."""
 
     body_bytes: int
     headers: Mapping[bytes, bytes]
     model: str
     version: str | None
+    plain: bool

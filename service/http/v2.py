@@ -7,7 +7,7 @@ the model itself. What the answers mean is in contracts of the protocol; what an
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from secrets import token_hex
@@ -73,7 +73,7 @@ NO_PATH = "there is nothing at this path; inference is POST /v2/models/{model}[/
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _PREFIX = token_hex(6)
-_next = count(1).__next__
+_LAST_DIGITS = tuple(f"{number:02x}" for number in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,23 @@ def request_id_of(given: bytes | None) -> str:
     """The caller's id when it is 1 to 128 printable characters, else a new one."""
     if given and _REQUEST_ID.fullmatch(given):
         return given.decode()
-    return f"{_PREFIX}{_next():08x}"
+    return _new_id()
+
+
+def _new_ids() -> Iterator[str]:
+    """The first letters are this process's, then comes a number; to write all of it anew each time costs more."""
+    for high in count():
+        first = f"{_PREFIX}{high:06x}"
+        for last in _LAST_DIGITS:
+            yield first + last
+
+
+_new_id = _new_ids().__next__
+
+
+def declared(headers: Mapping[bytes, bytes]) -> int:
+    """The size of the body in bytes as the head has it; 0 where it does not say."""
+    return int(headers.get(b"content-length", b"0"))
 
 
 def target(path: str) -> tuple[str, str | None]:
@@ -124,6 +140,7 @@ class V2:
         self._rejected = rejected
         self.limits = bounds.limits
         self.max_body_bytes = bounds.limits.max_body_bytes
+        self._max_in_flight = bounds.max_in_flight
         self.express = Express(dataplane, bounds.limits)
         self.in_flight = 0
         self.draining = False
@@ -157,27 +174,25 @@ class V2:
 
     async def _reply(self, arrival: Arrival, receive: Receive) -> Reply:
         try:
-            self.admit(arrival)
+            self.admit(arrival, declared(arrival.headers))
             body = await self._read(receive)
         except SerinError as error:
             final = isinstance(error, PayloadTooLarge | RequestTimeout)  # there is more of the body to come
             return self.refused(error, arrival, b"connection: close\r\n" if final else b"")
         return await while_there(self.answer(arrival.complete(), body), receive)
 
-    def admit(self, arrival: Arrival) -> None:
-        """Refuse by the head alone what can be: who may not ask, overload, unknown paths and models, a declared body
-        above the limit."""
+    def admit(self, arrival: Arrival, declared_bytes: int) -> None:
+        """Refuse by the head alone what can be: who may not ask, overload, unknown paths and models, a body that is
+        declared to be above the limit."""
         if self._doorman is not None:
             self._doorman.admit(arrival.headers, Need.PREDICT, arrival.model)
-        if self.in_flight > self._bounds.max_in_flight:
+        if self.in_flight > self._max_in_flight:
             raise Unavailable("too many requests are in flight in this worker; try again", retry_after_seconds=1)
         if not arrival.model:
             raise NotFound(NO_PATH)
-        self._dataplane.expect(arrival.model)
         self._dataplane.require_room(arrival.model, arrival.version, arrival.headers)
-        declared = int(arrival.headers.get(b"content-length", b"0"))
-        if declared > self._bounds.limits.max_body_bytes:
-            raise too_large(self._bounds.limits.max_body_bytes)
+        if declared_bytes > self.max_body_bytes:
+            raise too_large(self.max_body_bytes)
 
     async def answer(self, arrival: Arrival, body: bytes, assignment: Assignment | None = None) -> Reply:
         """The answer to a whole request that was admitted. Never raises but when it is cancelled. `assignment`: what it
@@ -199,7 +214,7 @@ class V2:
         """
         self.in_flight += 1
         try:
-            self.admit(arrival)
+            self.admit(arrival, declared(arrival.headers))
             body = await self._read(receive)
             arrival = arrival.complete()
             if b"content-encoding" in arrival.headers:

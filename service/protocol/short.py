@@ -24,8 +24,13 @@ NUMBERS = frozenset(name for name, datatype in DATATYPES.items() if datatype.siz
 
 """Datatypes whose JSON is what the writer makes of the array."""
 
+PLAIN_DEPTH = 4
+"""So deep are the numbers of a plain request: in `data`, of a tensor, of `inputs`, of the request."""
 
-class _Tensor(msgspec.Struct, gc=False):
+
+class Plain(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """One tensor as it was sent; see `is_plain`."""
+
     name: str
     shape: tuple[int, ...]
     datatype: str
@@ -33,35 +38,29 @@ class _Tensor(msgspec.Struct, gc=False):
     parameters: msgspec.Raw = ABSENT
 
 
-class _Request(msgspec.Struct, gc=False):
-    inputs: list[_Tensor]
+class Short(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A request as it was sent. What it does not name is not there, so that nothing can hide in it."""
+
+    inputs: list[Plain]
     outputs: msgspec.Raw = ABSENT
     id: str | None = None
     parameters: msgspec.Raw = ABSENT
 
 
-_REQUEST = msgspec.json.Decoder(_Request)
+_REQUEST = msgspec.json.Decoder(Short)
 
 
-class Plain(msgspec.Struct, frozen=True, gc=False):
-    """A request of one floating-point tensor and nothing else. `data` has as many numbers as `shape` says."""
-
-    name: str
-    shape: tuple[int, ...]
-    datatype: str
-    data: list[float]
-    id: str | None
-
-
-def read_plain(text: bytes, limits: Limits) -> Plain | None:
-    """A request of one tensor in a flat list, its numbers not yet compared with what its datatype can hold; or None."""
-    wire = _read(text, limits)
-    if wire is None or len(wire.inputs) != 1 or wire.parameters is not ABSENT:
+def read_one(text: bytes, limits: Limits) -> Short | None:
+    """A request of one tensor in a flat list and nothing else, the tensor not yet looked at (`is_plain`); or None."""
+    try:
+        wire = _REQUEST.decode(text)
+    except (ValueError, RecursionError):
         return None
-    tensor = wire.inputs[0]
-    if not _is_plain(tensor, limits):
+    if len(wire.inputs) != 1 or wire.outputs is not ABSENT or wire.parameters is not ABSENT:
         return None
-    return Plain(tensor.name, tensor.shape, tensor.datatype, tensor.data, wire.id)
+    if wire.id is not None and len(wire.id) > limits.max_id_length:
+        return None
+    return wire if limits.max_json_depth >= PLAIN_DEPTH else None
 
 
 def read_short(text: bytes, limits: Limits) -> InferRequest | None:
@@ -71,7 +70,7 @@ def read_short(text: bytes, limits: Limits) -> InferRequest | None:
         return None
     inputs = {}
     for tensor in wire.inputs:
-        if not _is_plain(tensor, limits):
+        if not is_plain(tensor, limits):
             return None
         try:
             array = number_array(DATATYPES[tensor.datatype], tensor.data).reshape(tensor.shape)
@@ -88,7 +87,7 @@ def read_short(text: bytes, limits: Limits) -> InferRequest | None:
     return InferRequest(inputs, wire.id, parameters)
 
 
-def _read(text: bytes, limits: Limits) -> _Request | None:
+def _read(text: bytes, limits: Limits) -> Short | None:
     if text.count(b"{") + text.count(b"[") > min(MAX_BRACKETS, limits.max_json_depth):
         return None
     try:
@@ -100,7 +99,9 @@ def _read(text: bytes, limits: Limits) -> _Request | None:
     return wire
 
 
-def _is_plain(tensor: _Tensor, limits: Limits) -> bool:
+def is_plain(tensor: Plain, limits: Limits) -> bool:
+    """Whether it is of floating point, and has as many numbers as its shape says. They are not yet compared with what
+    the datatype can hold."""
     shape = tensor.shape
     elements = prod(shape)
     # With a size of 0 the others are bounded by the patient way.
@@ -141,3 +142,11 @@ def answer_head(model: str, version: str) -> bytes:
 def entry_head(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
     """An output up to its numbers."""
     return orjson.dumps({"name": name, "datatype": datatype, "shape": shape})[:-1] + b',"data":'
+
+
+@lru_cache(maxsize=1024)
+def outputs_form(entries: tuple[tuple[str, str, tuple[int, ...]], ...]) -> bytes:
+    """The outputs of an answer, by name, datatype and shape, up to its end: a form with a place (`%b`) for the numbers
+    of each."""
+    heads = [entry_head(*entry).replace(b"%", b"%%") for entry in entries]
+    return b',"outputs":[%b]}' % b",".join([head + b"[%b]}" for head in heads])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router import figures, telemetry
+from router import booking, figures, telemetry
 from router.checks import METRICS, Check
 from router.figures import Counts, Family, Measurement, figure, quantile
 from router.layout import Outcome
@@ -23,7 +23,7 @@ def outcomes(**counts: int) -> tuple[int, ...]:
 def latencies(*micros: int) -> tuple[int, ...]:
     cells = [0] * (len(telemetry.LATENCY_EDGES_US) + 1)
     for one in micros:
-        cells[telemetry._latency_bucket(one * 1000)] += 1
+        cells[booking._latency_bucket(one * 1000)] += 1
     return tuple(cells)
 
 

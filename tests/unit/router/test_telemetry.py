@@ -1,5 +1,6 @@
 """What one request adds, and where."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -59,6 +60,16 @@ def test_one_request_adds_one_cell_to_each_family(recorder):
     assert set(counts.values()) == {1}
     assert list(series.block.family(FIRST)) == [0, 1, 0, 0, 1, 0, 0]
     assert list(series.block.family(TIME_NS)) == [94_000, *PHASE_TIMES]
+
+
+@pytest.mark.parametrize("slow_ns", [0, 65_535_999, 65_536_000, 10**12])
+def test_requests_of_one_run_are_counted_as_they_would_be_one_by_one(recorder, slow_ns):
+    rows = [(94_000 + slow_ns, 1_500, 3_000, 2_500 + slow_ns, (1, 4)), (21_000, slow_ns, 0, 60_000, (0, 3))]
+    one_by_one, together = (recorder.variant(replace(name(), variant=variant), WATCHED, 0) for variant in ("a", "b"))
+    for leads, (total_ns, decode, queue, encode, cells) in zip((True, False), rows, strict=True):
+        one_by_one.observe(Outcome.OK, total_ns, (decode, queue, 90_000 + slow_ns, encode), cells, leads)
+    together.observe_run(90_000 + slow_ns, rows)
+    assert list(together.block.cells) == list(one_by_one.block.cells)
 
 
 def test_rows_behind_the_first_are_counted_apart(recorder):

@@ -1,20 +1,23 @@
 """Who takes the shortest way, and who is left to the ordinary one."""
 
+import json
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from router.errors import Internal
 from service.http.express import MOST_TROUBLE, REST, Line, Passenger
-from service.http.replies import Arrival, Reply
+from service.http.replies import Arrival
+from service.protocol.limits import Limits
 from service.protocol.short import Plain
 from service.protocol.tensors import Signature, TensorSpec
 
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1,)),))
-ROW = Plain("x", (1, 2), "FP32", [1.0, 2.0], None)
+ROW = Plain("x", (1, 2), "FP32", [1.0, 2.0])
 
 
 class Carriage:
@@ -22,11 +25,15 @@ class Carriage:
         self.arrival = Arrival({}, "id", 0, "m", None)
         self.response_complete = False
         self.hurry: Callable[[], None] | None = None
-        self.reply: Reply | None = None
+        self.lines, self.body = b"", b""
         self.left = False
 
-    def deliver(self, reply: Reply) -> None:
-        self.reply = reply
+    @property
+    def is_answered(self) -> bool:
+        return bool(self.body)
+
+    def deliver(self, lines: bytes, body: bytes) -> None:
+        self.lines, self.body = lines, body
 
     def go_on(self, body: bytes, assignment: object) -> None:
         self.left = True
@@ -38,6 +45,7 @@ class Executor:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.rows: list[int] = []
+        self.outputs: Callable[[Any], Any] = lambda rows: rows.sum(axis=1)
 
     def is_lone(self) -> bool:
         return True
@@ -47,7 +55,7 @@ class Executor:
         if self.error is not None:
             raise self.error
         with np.errstate(over="ignore"):
-            return [feeds["x"].sum(axis=1)], 0, 1, True
+            return [self.outputs(feeds["x"])], 0, 1, True
 
 
 @pytest.fixture
@@ -57,42 +65,68 @@ def executor() -> Executor:
 
 @pytest.fixture
 def line(executor: Executor) -> Line:
-    watch = SimpleNamespace(cells_of_rows=lambda outputs, rows: [()] * rows)
+    watch = SimpleNamespace(cells_of_rows=lambda names: lambda outputs, rows: [()] * rows)
     batcher = SimpleNamespace(rows=8, limits=SimpleNamespace(wait_seconds=0))
     loaded: Any = SimpleNamespace(
         signature=SIGNATURE, executor=executor, batcher=batcher, model="m", version=1, watch=watch, output_names=["y"]
     )
-    series = SimpleNamespace(observe=lambda *told: None)
+    series = SimpleNamespace(observe_run=lambda *told: None)
     variant = SimpleNamespace(name="stable", version=1)
     arm: Any = SimpleNamespace(loaded=loaded, series=series, tap=None, stamp=None, variant=variant)
     given = SimpleNamespace(version=1, variant="1", revision=1, reason="", unit=None)
     dataplane: Any = SimpleNamespace(assignment=lambda *told: given, plain_route=lambda model: None)
-    made = Line.of(arm, dataplane)
+    made = Line.of(arm, dataplane, Limits())
     assert isinstance(made, Line)
     return made
 
 
-def ride(line: Line, plain: Plain = ROW, revision: int = 1) -> Carriage:
+def passenger(carriage: Carriage, data: list[float] = ROW.data, given_id: str | None = None, **more: Any) -> Passenger:
+    return Passenger(carriage, b"{}", data, given_id, 0, **{"revision": 1, "started_ns": 0, **more})
+
+
+def ride(line: Line, data: list[float] = ROW.data, given_id: str | None = None) -> Carriage:
     carriage = Carriage()
-    line.join(Passenger(carriage, b"{}", plain, 0, revision, 0))
+    line.join(passenger(carriage, data, given_id))
     return carriage
 
 
 def test_a_row_is_answered(line: Line) -> None:
     assert line.fits(ROW)
-    reply = ride(line).reply
-    assert reply is not None
-    assert reply.body == (
+    assert ride(line).body == (
         b'{"model_name":"m","model_version":"1","outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[3.0]}]}'
     )
+
+
+def test_an_answer_has_the_id_of_its_request(line: Line) -> None:
+    assert ride(line, given_id='5"%d').body.startswith(
+        b'{"model_name":"m","model_version":"1","id":"5\\"%d","outputs":[{'
+    )
+
+
+def test_names_may_hold_what_a_form_has_places_with(line: Line) -> None:
+    line._loaded.model = "100 %b"  # type: ignore[misc]
+    assert json.loads(ride(line).body)["model_name"] == "100 %b"
+
+
+def test_outputs_may_change_their_shape_from_run_to_run(line: Line, executor: Executor) -> None:
+    shapes = []
+    for columns in (1, 3, 1):
+        executor.outputs = lambda rows, columns=columns: np.repeat(rows.sum(axis=1, keepdims=True), columns, axis=1)
+        shapes.append(json.loads(ride(line).body)["outputs"][0]["shape"])
+    assert shapes == [[1, 1], [1, 3], [1, 1]]
+
+
+def test_outputs_without_a_row_for_each_request_go_on_the_ordinary_way(line: Line, executor: Executor) -> None:
+    executor.outputs = lambda rows: np.zeros((2, 1), np.float32)
+    assert ride(line).left
 
 
 def test_an_answer_names_the_table_that_gave_the_request_its_variant(line: Line) -> None:
     carriages = [Carriage(), Carriage()]
     for carriage, revision in zip(carriages, (7, 8), strict=True):
-        line._waiting.append(Passenger(carriage, b"{}", ROW, 0, revision, 0))
+        line._waiting.append(passenger(carriage, revision=revision))
     line.depart()  # by now the table may be a ninth
-    told = [b"" if carriage.reply is None else carriage.reply.lines for carriage in carriages]
+    told = [carriage.lines for carriage in carriages]
     assert [b"serin-revision: 7\r\n" in told[0], b"serin-revision: 8\r\n" in told[1]] == [True, True]
 
 
@@ -102,17 +136,19 @@ def test_what_fails_goes_on_the_ordinary_way(line: Line, executor: Executor) -> 
 
 
 def test_numbers_that_the_datatype_cannot_hold_and_answers_that_json_cannot_go_on_too(line: Line) -> None:
-    assert ride(line, Plain("x", (1, 2), "FP32", [1.0, 1e39], None)).left
-    assert ride(line, Plain("x", (1, 2), "FP32", [3e38, 3e38], None)).left
+    assert ride(line, [1.0, 1e39]).left
+    assert ride(line, [3e38, 3e38]).left
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        Plain("z", (1, 2), "FP32", [1.0, 2.0], None),
-        Plain("x", (2, 2), "FP32", [1.0] * 4, None),
-        Plain("x", (2,), "FP32", [1.0, 2.0], None),
-        Plain("x", (1, 2), "FP64", [1.0, 2.0], None),
+        Plain("z", (1, 2), "FP32", [1.0, 2.0]),
+        Plain("x", (2, 2), "FP32", [1.0] * 4),
+        Plain("x", (2,), "FP32", [1.0, 2.0]),
+        Plain("x", (1, 2), "FP64", [1.0, 2.0]),
+        Plain("x", (1, 2), "FP32", [1.0]),
+        Plain("x", (1, 2), "FP32", [1.0, 2.0], msgspec.Raw(b"{}")),
     ],
 )
 def test_what_is_not_a_row_of_the_version_does_not_fit(line: Line, other: Plain) -> None:
@@ -126,7 +162,7 @@ def test_after_trouble_in_a_row_the_ordinary_way_is_taken_for_a_while(line: Line
         ride(line)
     executor.error = None
     assert [line.fits(ROW) for _ in range(REST)] == [False] * (REST - 1) + [True]
-    assert ride(line).reply is not None
+    assert ride(line).is_answered
 
 
 def test_who_has_left_before_the_end_of_the_turn_takes_no_part(line: Line, executor: Executor) -> None:
@@ -134,8 +170,8 @@ def test_who_has_left_before_the_end_of_the_turn_takes_no_part(line: Line, execu
     carriage = Carriage()
     carriage.response_complete = True
     assignment: Any = SimpleNamespace(close=closed.append)
-    line.join(Passenger(carriage, b"{}", ROW, 0, 1, 0, None, assignment))
-    assert (executor.rows, len(closed), carriage.reply) == ([], 1, None)
+    line.join(passenger(carriage, assignment=assignment))
+    assert (executor.rows, len(closed), carriage.is_answered) == ([], 1, False)
 
 
 def test_a_request_that_is_not_copied_because_copies_rest_is_counted_by_the_guards(line: Line) -> None:
@@ -143,10 +179,10 @@ def test_a_request_that_is_not_copied_because_copies_rest_is_counted_by_the_guar
     guards = SimpleNamespace(passed_by=lambda assignment, loaded: seen.append(assignment))
     assignment: Any = SimpleNamespace(guards=guards, stamp=None)
     carriage = Carriage()
-    line.join(Passenger(carriage, b"{}", ROW, 0, 1, 0, None, assignment))
-    assert (carriage.reply is not None, seen) == (True, [assignment])
+    line.join(passenger(carriage, assignment=assignment))
+    assert (carriage.is_answered, seen) == (True, [assignment])
 
 
 def test_a_version_that_is_not_loaded_is_not_for_this_way() -> None:
     absent: Any = SimpleNamespace(loaded=None)
-    assert Line.of(absent, SimpleNamespace()) is False  # type: ignore[arg-type]
+    assert Line.of(absent, SimpleNamespace(), Limits()) is False  # type: ignore[arg-type]

@@ -38,6 +38,11 @@ def test_an_id_that_could_harm_a_log_is_replaced(given):
     assert made != request_id_of(given)
 
 
+def test_ids_that_are_made_differ():
+    made = [request_id_of(None) for _ in range(600)]
+    assert (len(set(made)), {len(one) for one in made}) == (600, {20})
+
+
 def test_a_good_id_is_kept():
     assert request_id_of(b"7f3e-a:1/b") == "7f3e-a:1/b"
 

@@ -12,7 +12,7 @@ from service.protocol.check import bind
 from service.protocol.codec import decode, encode
 from service.protocol.limits import Limits
 from service.protocol.messages import InferRequest, InferResponse, OutputTensor
-from service.protocol.short import read_short, write_short
+from service.protocol.short import is_plain, read_one, read_short, write_short
 from service.protocol.tensors import DATATYPES, FLOATS, Signature, TensorSpec
 
 ROOM = Limits()
@@ -58,6 +58,37 @@ def test_both_ways_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(read_short_or_none(body) is not None for body in bodies) > 100
     monkeypatch.setattr(codec, "read_short", lambda text, limits: None)
     assert short == [outcome(body) for body in bodies]
+
+
+def test_one_plain_tensor_is_what_the_short_way_reads_where_nothing_else_is_said() -> None:
+    rng = random.Random(2)
+    found = 0
+    for body in (some_body(rng) for _ in range(6000)):
+        one = read_one(body, ROOM)
+        if one is None or not is_plain(one.inputs[0], ROOM):
+            continue
+        [tensor] = one.inputs
+        short = read_short_or_none(body)
+        if short is None:  # a number that the datatype cannot hold
+            assert max(map(abs, tensor.data)) > 60_000
+            continue
+        read = short.inputs[tensor.name]
+        assert (read.shape, read.datatype, short.id, short.parameters) == (tensor.shape, tensor.datatype, one.id, {})
+        assert np.array_equal(read.data.ravel(), np.array(tensor.data, read.data.dtype))
+        found += 1
+    assert found > 20
+
+
+@pytest.mark.parametrize(
+    "more", [{"more": 1}, {"outputs": None}, {"parameters": None}, {"inputs": plain()["inputs"] * 2}, {"inputs": []}]
+)
+def test_what_says_more_is_not_one_plain_tensor(more: dict[str, object]) -> None:
+    assert read_one(json.dumps(plain(**more)).encode(), ROOM) is None
+
+
+@pytest.mark.parametrize("limits", [Limits(max_id_length=1), Limits(max_json_depth=3)])
+def test_one_tensor_above_a_limit_is_left_to_the_patient_way(limits: Limits) -> None:
+    assert read_one(json.dumps(plain(id="ab")).encode(), limits) is None
 
 
 def read_short_or_none(body: bytes) -> InferRequest | None:

@@ -1,0 +1,158 @@
+"""How a request is counted in the block of its variant: closures over shared memory, the hot path of counting.
+
+All times are whole nanoseconds. Which blocks there are, and what else is in them, stands in `router/telemetry.py`.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from router.blocks import Block
+from router.layout import ASSIGNED, OUTCOME, Outcome
+
+# Upper edges of the latency buckets in whole µs: 20 µs to 60 s, a tenth apart (rulings 11).
+LATENCY_EDGES_US = tuple(round(20 * 1.1**step) for step in range(157))
+PHASES = ("decode", "queue", "compute", "encode")
+PHASE_EDGES_US = (2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 20_000, 100_000, 500_000, 2_000_000, 10_000_000)
+
+# Families of a variant's block, beside ASSIGNED and OUTCOME. `first` gets one cell a watched family from each request
+# (its first row: what evidence counts); `more` gets the other rows of requests that carry several.
+LATENCY, TIME_NS, FIRST, MORE = "latency", "time_ns", "first", "more"
+LED = "led"
+"""LATENCY once for each run: of requests that ran together only the first counts, since all of them share one stall."""
+
+FAILED_NS = "failed_ns"
+"""The part of TIME_NS that was spent on requests which got no answer from the model."""
+
+_FAST_US = 65_536
+_LATENCY_AT = bytes(bisect_right(LATENCY_EDGES_US, micros) for micros in range(_FAST_US))
+_PHASE_AT = bytes(bisect_right(PHASE_EDGES_US, micros) for micros in range(_FAST_US))
+
+
+@dataclass(frozen=True, slots=True)
+class VariantSeries:
+    """Where one worker counts one variant in one epoch. Only the loop's thread may call these.
+
+    assigned(how): a request was given to this variant; each is closed by exactly one observe.
+    observe(outcome, total_ns, phases, cells, leads): it ended, `total_ns` after its assignment; phases are decode,
+    queue, compute and encode in ns, none negative; cells are `Watch.cells`' first part, () without a result; leads: it
+    stands for its run, as one of those that ran together does.
+    observe_run(compute_ns, rows): as `observe` of each with Outcome.OK, for requests that ran together; the first of
+    them stands for the run.
+    more(pairs): (cell, count) for the rows behind the first.
+    """
+
+    assigned: Callable[[int], None]
+    observe: "Observe"
+    observe_run: Callable[[int, "Sequence[RowTimes]"], None]
+    more: Callable[[Sequence[tuple[int, int]]], None]
+    block: Block
+
+
+RowTimes = tuple[int, int, int, int, Sequence[int]]
+"""Of one request in a run: nanoseconds in all, of decode, queue and encode; and its cells."""
+
+
+class Observe(Protocol):
+    """See `VariantSeries`."""
+
+    def __call__(
+        self, outcome: int, total_ns: int, phases: tuple[int, int, int, int], cells: Sequence[int], leads: bool = True
+    ) -> None: ...
+
+
+def _latency_bucket(nanos: int) -> int:
+    return bisect_right(LATENCY_EDGES_US, nanos // 1000)
+
+
+def _phase_bucket(nanos: int) -> int:
+    return bisect_right(PHASE_EDGES_US, nanos // 1000)
+
+
+def bind(block: Block) -> VariantSeries:
+    """Closures over views of the families: no attribute, no offset to add on the hot path. Tables find the bucket of
+    all times below 65 ms; slower requests can afford a search."""
+    first, assigned, outcomes = block.family(FIRST), block.family(ASSIGNED), block.family(OUTCOME)
+    latency, times, extra = block.family(LATENCY), block.family(TIME_NS), block.family(MORE)
+    led = block.family(LED)
+    failed, nonfinite = block.family(FAILED_NS), int(Outcome.NONFINITE)
+    decodes, queues, computes, encodes = (block.family(phase) for phase in PHASES)
+    latency_at, phase_at, last_timed = _LATENCY_AT, _PHASE_AT, int(Outcome.CANCELLED)
+
+    def assign(how: int) -> None:
+        assigned[how] += 1
+
+    def observe(
+        outcome: int, total_ns: int, phases: tuple[int, int, int, int], cells: Sequence[int], leads: bool = True
+    ) -> None:
+        outcomes[outcome] += 1
+        if outcome > last_timed:
+            return
+        decode, queue, compute, encode = phases
+        try:
+            bucket = latency_at[total_ns // 1000]
+            d, q = phase_at[decode // 1000], phase_at[queue // 1000]
+            c, e = phase_at[compute // 1000], phase_at[encode // 1000]
+        except IndexError:
+            bucket = _latency_bucket(total_ns)
+            d, q, c, e = map(_phase_bucket, phases)
+        latency[bucket] += 1
+        if leads:
+            led[bucket] += 1
+        times[0] += total_ns
+        decodes[d] += 1
+        times[1] += decode
+        queues[q] += 1
+        if queue:  # the inline path has none
+            times[2] += queue
+        computes[c] += 1
+        times[3] += compute
+        encodes[e] += 1
+        times[4] += encode
+        if outcome and outcome != nonfinite:
+            for place, nanos in enumerate((total_ns, *phases)):
+                failed[place] += nanos
+        for cell in cells:
+            first[cell] += 1
+
+    def more(pairs: Sequence[tuple[int, int]]) -> None:
+        for cell, count in pairs:
+            extra[cell] += count
+
+    return VariantSeries(assign, observe, _run_observer(block), more, block)
+
+
+def _run_observer(block: Block) -> Callable[[int, Sequence[RowTimes]], None]:
+    first, outcomes, latency = block.family(FIRST), block.family(OUTCOME), block.family(LATENCY)
+    led, times = block.family(LED), block.family(TIME_NS)
+    decodes, queues, computes, encodes = (block.family(phase) for phase in PHASES)
+    latency_at, phase_at, within = _LATENCY_AT, _PHASE_AT, _FAST_US * 1000
+
+    def observe_run(compute: int, rows: Sequence[RowTimes]) -> None:
+        # Sums are made here first: to add to shared memory costs twice as much as to add.
+        count, totals, decoded, queued, encoded, leader = len(rows), 0, 0, 0, 0, -1
+        for total, decode, queue, encode, cells in rows:
+            bucket = latency_at[total // 1000] if total < within else _latency_bucket(total)
+            latency[bucket] += 1
+            if leader < 0:
+                leader = bucket
+            decodes[phase_at[decode // 1000] if decode < within else _phase_bucket(decode)] += 1
+            queues[phase_at[queue // 1000] if queue < within else _phase_bucket(queue)] += 1
+            encodes[phase_at[encode // 1000] if encode < within else _phase_bucket(encode)] += 1
+            totals += total
+            decoded += decode
+            queued += queue
+            encoded += encode
+            for cell in cells:
+                first[cell] += 1
+        outcomes[0] += count
+        led[leader] += 1
+        computes[phase_at[compute // 1000] if compute < within else _phase_bucket(compute)] += count
+        times[0] += totals
+        times[1] += decoded
+        times[2] += queued
+        times[3] += compute * count
+        times[4] += encoded
+
+    return observe_run
