@@ -15,6 +15,9 @@ from pathlib import Path
 
 PERIOD_SECONDS = 1.0
 GROWTH_BYTES = 16 * 1024 * 1024
+MOST_TRIES = 5
+"""What is still held at one try, by a thread or an answer on its way, may be free at the next; what stays is in use."""
+
 _STATM = Path("/proc/self/statm")
 
 
@@ -35,6 +38,7 @@ class Tidying:
         self._tidy = tidy or give_back
         self._least = self._resident()
         self._idle_before = False
+        self._tries = 0
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -43,7 +47,7 @@ class Tidying:
             if self.is_due():
                 gc.collect()
                 await asyncio.to_thread(self._tidy)
-                self._least = self._resident()
+                self.tidied()
 
     def is_due(self) -> bool:
         """Whether to tidy now: it was idle at this look and at the one before, and has grown since it was tidy."""
@@ -54,6 +58,13 @@ class Tidying:
         now = self._resident()
         self._least = min(self._least, now)
         return now - self._least > GROWTH_BYTES
+
+    def tidied(self) -> None:
+        """What has not come back is tried again at a later look, and taken for needed after some of these."""
+        self._tries += 1
+        now = self._resident()
+        if now - self._least <= GROWTH_BYTES or self._tries >= MOST_TRIES:
+            self._least, self._tries = now, 0
 
 
 def resident_bytes() -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from service import tidying
-from service.tidying import GROWTH_BYTES, Tidying, give_back, resident_bytes
+from service.tidying import GROWTH_BYTES, MOST_TRIES, Tidying, give_back, resident_bytes
 
 
 @dataclass
@@ -51,6 +51,17 @@ def test_growth_is_counted_from_the_least() -> None:
     assert [going.is_due(), going.is_due()] == [False, False]
     process.resident += GROWTH_BYTES + 1
     assert going.is_due()
+
+
+def test_what_does_not_come_back_is_tried_again_and_then_taken_for_needed() -> None:
+    process = Process()
+    going = process.tidying()
+    process.resident += GROWTH_BYTES + 1
+    assert not going.is_due()
+    for _ in range(MOST_TRIES):
+        assert going.is_due()
+        going.tidied()
+    assert not going.is_due()
 
 
 async def test_growth_is_tidied_as_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
