@@ -110,9 +110,8 @@ class Guards:
 
     def asks_key(self, variant: str) -> bool:
         """Whether a request of this variant is to be admitted with its key."""
-        return self.callers is not None or self._meters_keys(variant)
-
-    def _meters_keys(self, variant: str) -> bool:
+        if self.callers is not None:
+            return True
         return self.meter is not None and self.meter.exposure.keys is not None and self._exposes(variant)
 
     def admit(self, assignment: Assignment, key: bytes | None) -> None:
@@ -150,13 +149,13 @@ class Guards:
     @property
     def looks_at_answers(self) -> bool:
         """Whether `answered` has anything to do now; if not, `passed_by` does in its place."""
-        return self.fallback is not None or (self.mirrors is not None and self.mirrors.take_copies)
+        return self.fallback is not None or self.takes_copies
 
     @property
     def takes_copies(self) -> bool:
-        """Whether a request might be copied now. If not, `passed_by` does in place of `answered`, where nothing else
-        is to be looked at."""
-        return self.mirrors is not None and self.mirrors.take_copies
+        """Whether a request might be copied now."""
+        mirrors = self.mirrors
+        return mirrors is not None and not mirrors.shadow.is_busy
 
     def passed_by(self, assignment: Assignment, loaded: Loaded) -> None:
         """A request was answered while no copies were taken."""

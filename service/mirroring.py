@@ -19,6 +19,7 @@ from service.shadow import BoundMirror, Shadow
 log = logging.getLogger("shadow")
 
 BETWEEN_LOGS_NS = 1_000_000_000
+_RULE = int(How.RULE)
 
 
 class Means(Protocol):
@@ -40,26 +41,29 @@ class Mirrors:
     def __init__(self, route: Route, means: Means) -> None:
         self._route = route
         self._means = means
-        self._mirrors = tuple(enumerate(route.mirrors))
+        self.shadow = means.shadow
+        self._mirrors = {
+            variant.name: tuple(
+                (number, mirror.share_ppm) for number, mirror in enumerate(route.mirrors) if _applies(mirror, variant)
+            )
+            for variant in route.variants
+        }
         self._bound: dict[int, BoundMirror] = {}
         self._logged_ns = 0
 
-    @property
-    def take_copies(self) -> bool:
-        """Whether a request might be copied now. If not, `passed_by` does in place of `answered`."""
-        return not self._means.shadow.is_busy
-
     def answered(self, assignment: Assignment, found: Answered) -> None:
         """A request has been answered: copy it, if it is to be."""
-        self._each(assignment, found.loaded, lambda bound: self._means.shadow.offer(bound, found))
+        for number in self._drawn(assignment):
+            try:
+                bound = self._find(number, self._route.mirrors[number], found.loaded)
+                if bound is not None:
+                    self.shadow.offer(bound, found)
+            except Exception:
+                self._log()
 
     def passed_by(self, assignment: Assignment, loaded: Loaded) -> None:
-        """A request has been answered while no copies were taken."""
-        if assignment.reason or assignment.how >= How.RULE:
-            return
-        for number, mirror in self._mirrors:
-            if not _applies(mirror, assignment) or (mirror.share_ppm < PPM and random() * PPM >= mirror.share_ppm):
-                continue
+        """A request has been answered while the shadow was busy, so no copy of it is made."""
+        for number in self._drawn(assignment):
             bound = self._bound.get(number)
             if bound is not None and bound.stable is loaded:  # else nothing was ever copied, and the shadow is not busy
                 bound.series.dropped("busy")
@@ -67,7 +71,7 @@ class Mirrors:
     def make_room(self) -> None:
         """Make room for all that may be counted. Raises ResourceExhausted."""
         for number, mirror in enumerate(self._route.mirrors):
-            stable = next((v for v in self._route.variants if v.weight_ppm and _answers(mirror, v)), None)
+            stable = next((v for v in self._route.variants if v.weight_ppm and _applies(mirror, v)), None)
             if stable is not None and (loaded := self._means.peek(self._route.model, stable.version)) is not None:
                 self._find(number, mirror, loaded)
 
@@ -77,18 +81,12 @@ class Mirrors:
             bound.ended = True
         self._bound.clear()
 
-    def _each(self, assignment: Assignment, stable: Loaded, act: Callable[[BoundMirror], object]) -> None:
-        if assignment.reason or assignment.how >= How.RULE:
-            return
-        for number, mirror in self._mirrors:
-            if not _applies(mirror, assignment) or (mirror.share_ppm < PPM and random() * PPM >= mirror.share_ppm):
-                continue
-            try:
-                bound = self._find(number, mirror, stable)
-                if bound is not None:
-                    act(bound)
-            except Exception:
-                self._log()
+    def _drawn(self, assignment: Assignment) -> list[int]:
+        """The mirrors that are to have a copy of this request, by number."""
+        if assignment.reason or assignment.how >= _RULE:
+            return []
+        wanted = self._mirrors.get(assignment.variant, ())
+        return [number for number, share_ppm in wanted if share_ppm >= PPM or random() * PPM < share_ppm]
 
     def _log(self) -> None:
         now = perf_counter_ns()
@@ -124,13 +122,7 @@ class Mirrors:
         )
 
 
-def _applies(mirror: Mirror, assignment: Assignment) -> bool:
+def _applies(mirror: Mirror, variant: Variant) -> bool:
     if mirror.share_ppm == 0:
         return False
-    if mirror.against:
-        return assignment.variant == mirror.against
-    return assignment.version != mirror.version
-
-
-def _answers(mirror: Mirror, variant: Variant) -> bool:
     return variant.name == mirror.against if mirror.against else variant.version != mirror.version

@@ -1,4 +1,4 @@
-"""How threads that nobody waits for give way to those that answer requests."""
+"""How what nobody waits for gives way to those that answer requests: threads of workers, and whole processes."""
 
 import ctypes
 import os
@@ -10,6 +10,9 @@ from typing import Final
 
 NICE: Final = 10
 """Much lower, and on a busy machine such a thread would hold up the interpreter by what it runs itself."""
+
+NICE_BESIDE: Final = 5
+"""Of the controller: what it does may wait for a request, but not for long; on a busy core it gets a fourth."""
 
 SLICE_NS: Final = 100_000
 """The shortest there is: a thread that has the processor may keep it for so long when another one wakes up. By default
@@ -24,7 +27,7 @@ _FORM: Final = "=IIQiIQQQ"
 
 
 def lower_priority(nice: int) -> None:
-    """Of the thread that calls, below its process; only Linux has priorities for single threads."""
+    """Of the thread that calls and of what it starts, below its process; only Linux has priorities of threads."""
     if sys.platform != "linux":
         return
     thread = threading.get_native_id()

@@ -70,7 +70,11 @@ class Copy:
 
 
 class Shadow:
-    """`offer` is for the event loop. The thread begins with the first copy and ends with `close`."""
+    """`offer` is for the event loop. The thread begins with the first copy and ends with `close`.
+
+    `is_busy`: a copy would wait for too long, since few may run lest they hold up requests. Each request asks, and it
+    changes only where a copy goes in or out.
+    """
 
     def __init__(self, slot: CrashSlot, keeper: PairKeeper, measure: Measure = free_of_charge) -> None:
         self._slot = slot
@@ -83,6 +87,7 @@ class Shadow:
         self._thread: threading.Thread | None = None
         # Each of the four has one writer: the loop counts what went in, the thread what came out.
         self._in = self._bytes_in = self._out = self._bytes_out = 0
+        self.is_busy = False
         self._run: tuple[int, Switch] | None = None
         self._run_cpu_ns = 0
 
@@ -90,11 +95,6 @@ class Shadow:
     def waiting(self) -> int:
         """Copies in the queue or running."""
         return self._in - self._out
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a copy would wait for too long, since few may run lest they hold up requests."""
-        return (self._in - self._out) * self._mean_rest_ns > LONGEST_WAIT_NS
 
     def offer(self, mirror: BoundMirror, found: Answered) -> str:
         """Take a copy, or say why not (of `router.mirrors.DROPS`)."""
@@ -112,6 +112,7 @@ class Shadow:
         mirror.series.given()
         self._in += 1
         self._bytes_in += size
+        self._look()
         self._queue.put(Copy(mirror, found, size, perf_counter_ns()))
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
@@ -146,6 +147,7 @@ class Shadow:
             try:
                 copy = self._queue.get(timeout=IDLE_SECONDS)
             except Empty:
+                self._look()  # the loop may have looked at the same moment as this thread, and have written later
                 self._keeper.write()
                 continue
             if copy is None:
@@ -172,12 +174,17 @@ class Shadow:
         sleep(SETTLE_SECONDS)
         rest_ns = self._restraint.end(perf_counter_ns(), self._measure(), held_ns, computed_ns)
         self._mean_rest_ns += RECENT * (rest_ns - self._mean_rest_ns)
+        self._look()
         if rest_ns:
             self._ending.wait(rest_ns / 1e9)
 
     def _done(self, copy: Copy) -> None:
         self._out += 1
         self._bytes_out += copy.size_bytes
+        self._look()
+
+    def _look(self) -> None:
+        self.is_busy = (self._in - self._out) * self._mean_rest_ns > LONGEST_WAIT_NS
 
     def _mirror(self, copy: Copy) -> None:
         mirror, found = copy.mirror, copy.found

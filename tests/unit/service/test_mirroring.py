@@ -47,12 +47,11 @@ def answered() -> Any:
 def test_a_request_of_the_split_is_copied() -> None:
     shadow = Shadow()
     made, drops = mirrors(shadow, Mirror(2))
-    assert made.take_copies
     made.answered(given(), answered())
     assert (len(shadow.offered), drops) == (1, [])
 
 
-@pytest.mark.parametrize("other", [{"reason": "timeout"}, {"how": How.RULE}, {"version": 2}])
+@pytest.mark.parametrize("other", [{"reason": "timeout"}, {"how": How.RULE}, {"variant": "canary", "version": 2}])
 def test_others_are_neither_copied_nor_counted_as_dropped(other: dict[str, object]) -> None:
     shadow = Shadow()
     made, drops = mirrors(shadow, Mirror(2))
@@ -65,7 +64,6 @@ def test_what_is_answered_while_no_copies_are_taken_is_dropped_and_counted() -> 
     shadow = Shadow()
     shadow.is_busy = True
     made, drops = mirrors(shadow, Mirror(2), Mirror(2, share_ppm=0))
-    assert not made.take_copies
     made.passed_by(given(), STABLE)  # type: ignore[arg-type]
     assert drops == ["busy"]
 
