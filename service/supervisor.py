@@ -37,13 +37,14 @@ MODULES = {
     "spare": "service.spare",
 }
 
-#: Libraries under numpy would each start a thread for every core, and ONNX Runtime would collect events in the home
-#: directory and send them to its maker.
+#: Libraries under numpy would each start a thread for every core, ONNX Runtime would collect events in the home
+#: directory and send them to its maker, and gRPC would write lines of its own among those of the log.
 QUIET = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "ORT_DISABLE_TELEMETRY": "1",
+    "GRPC_VERBOSITY": "NONE",
 }
 
 

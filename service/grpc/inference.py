@@ -56,7 +56,7 @@ class Inference:
         self._dataplane = dataplane
         self._v2 = v2
         self._bounds = bounds
-        self._rejected = rejected
+        self.rejected = rejected
         self.doorman: Doorman | None = None
 
     def not_ready_reason(self) -> str | None:
@@ -88,11 +88,11 @@ class Inference:
         try:
             return await self._infer(body, arrival)
         except SerinError as error:
-            self._rejected(REASON.get(error.kind, "other"))
+            self.rejected(REASON.get(error.kind, "other"))
             note(error, arrival.request_id)
             return Answer(error=error)
         except Exception:
-            self._rejected(REASON[Kind.INTERNAL])
+            self.rejected(REASON[Kind.INTERNAL])
             log.exception("request failed", extra={"request_id": arrival.request_id})
             return Answer(error=Internal("the gateway failed; its log has why"))
         finally:

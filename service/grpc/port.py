@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from router.access import Need
 from router.doorman import Doorman
@@ -15,8 +15,10 @@ from router.errors import Unavailable, Unimplemented
 from service.certificates import Renewal
 from service.front import Front
 from service.grpc.answers import Context, Unary, answering
+from service.grpc.connections import Connections
 from service.grpc.entrance import Entrance, require
-from service.grpc.health import HEALTH, Health, Reflection
+from service.grpc.handlers import CallBounds, Handlers
+from service.grpc.health import HEALTH, REFLECTION, Health, Reflection
 from service.grpc.inference import Inference
 from service.grpc.models import Models
 from service.grpc.secure import HANDSHAKE_MS, server_credentials
@@ -26,10 +28,10 @@ from service.pb.descriptors import SERIALIZED
 from service.pb.messages import MESSAGES, SERVICE
 
 SPARE_CALLS = 256
-"""Calls beside those that inference may have in flight: health, metadata, streams that wait."""
+"""Calls beside those that inference may have in flight, and beside streams: health and metadata."""
 
 LAST_CALLS_SECONDS = 0.2
-"""In a drain: how long the last calls that a client sent before it heard of the end may take to get here."""
+"""In a drain: how long messages that are on their way in streams may take to get here."""
 
 PING_MS = 60_000
 PONG_MS = 20_000
@@ -68,57 +70,62 @@ class GrpcPort:
         self._tls = tls
         self._inference = inference
         self._closing = asyncio.Event()
-        self._health = Health(inference.not_ready_reason, self._closing)
+        self._connections = Connections(encrypted=tls is not None)
+        held = CallBounds(bounds.body_read_seconds, streams=bounds.max_in_flight)
+        self._handlers = Handlers(self._connections, held, inference.rejected)
+        self._port = 0
         self._server = grpc.aio.server(
             interceptors=interceptors,
             options=_arguments(bounds),
-            maximum_concurrent_rpcs=bounds.max_in_flight + SPARE_CALLS,
+            maximum_concurrent_rpcs=2 * bounds.max_in_flight + SPARE_CALLS,
         )
-        self._server.add_generic_rpc_handlers((self._service(calls), self._health_service()))
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-            Reflection(_described(), self._closing), self._server
-        )
+        self._server.add_generic_rpc_handlers((self._service(calls), self._health(), self._reflection()))
 
     async def listen(self, address: str) -> None:
         """Accept from `host:port`, beside the other workers. Raises Unavailable."""
         try:
             if self._tls is None:
-                self._server.add_insecure_port(address)
+                self._port = self._server.add_insecure_port(address)
             else:
-                self._server.add_secure_port(address, server_credentials(self._tls))
+                self._port = self._server.add_secure_port(address, server_credentials(self._tls))
         except RuntimeError as error:
             raise Unavailable(f"gRPC cannot listen on {address}") from error
         await self._server.start()
 
     async def close(self, limit_seconds: float) -> None:
-        """Say goodbye on every connection (GOAWAY), finish what is in flight, at most `limit_seconds` long."""
-        stopping = asyncio.create_task(self._server.stop(limit_seconds))
-        await asyncio.wait({stopping}, timeout=LAST_CALLS_SECONDS)
-        self._closing.set()
-        await stopping
+        """Take no more calls, finish what is in flight, at most `limit_seconds` long, and close each connection."""
+        self._handlers.leaving = True
+        ending = asyncio.get_running_loop().call_later(LAST_CALLS_SECONDS, self._closing.set)
+        try:
+            await self._connections.drain(self._port, limit_seconds)
+        finally:
+            ending.cancel()
+            self._closing.set()
+        await self._server.stop(None)
 
     def _service(self, calls: Mapping[str, Unary]) -> Any:
-        handlers: dict[str, Any] = {name: _unary(method, MESSAGES[f"{name}Request"]) for name, method in calls.items()}
-        handlers |= {name: _unary(_no_shared_memory, None) for name in SHARED_MEMORY}
-        handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(self._inference.infer, None, _written)
-        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream, None, _written)
+        unary = self._handlers.unary
+        handlers = {
+            name: unary(answering(method), MESSAGES[f"{name}Request"].FromString) for name, method in calls.items()
+        }
+        handlers |= {name: unary(answering(_no_shared_memory)) for name in SHARED_MEMORY}
+        handlers["ModelInfer"] = unary(self._inference.infer)
+        handlers["ModelStreamInfer"] = self._handlers.stream(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
-    def _health_service(self) -> Any:
-        asked = health_pb2.HealthCheckRequest
-        watch = grpc.unary_stream_rpc_method_handler(self._health.watch, asked.FromString, _written)
-        return grpc.method_handlers_generic_handler(
-            HEALTH, {"Check": _unary(self._health.check, asked), "Watch": watch}
-        )
+    def _health(self) -> Any:
+        health, read = Health(self._inference.not_ready_reason, self._closing), health_pb2.HealthCheckRequest.FromString
+        check, watch = self._handlers.unary(answering(health.check), read), self._handlers.watch(health.watch, read)
+        return grpc.method_handlers_generic_handler(HEALTH, {"Check": check, "Watch": watch})
+
+    def _reflection(self) -> Any:
+        told, read = Reflection(_described(), self._closing), reflection_pb2.ServerReflectionRequest.FromString
+        handlers = {"ServerReflectionInfo": self._handlers.stream(told.ServerReflectionInfo, read)}
+        return grpc.method_handlers_generic_handler(REFLECTION, handlers)
 
     async def _stream(self, bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
         async for answer in self._inference.stream(bodies, context, self._closing):
             yield answer
-
-
-def _unary(method: Unary, asked: Any) -> Any:
-    read = None if asked is None else asked.FromString
-    return grpc.unary_unary_rpc_method_handler(answering(method), read, _written)
 
 
 def _asked(doorman: Doorman, name: str, method: Unary) -> Unary:
@@ -134,11 +141,6 @@ def _asked(doorman: Doorman, name: str, method: Unary) -> Unary:
 
 async def _no_shared_memory(request: bytes, context: Context) -> Any:
     raise Unimplemented("the shared memory extension is not offered; send data in the request")
-
-
-def _written(message: Any) -> bytes:
-    found: bytes = message.SerializeToString()
-    return found
 
 
 def _described() -> DescriptorPool:

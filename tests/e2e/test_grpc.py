@@ -1,5 +1,6 @@
 """The gRPC port of a whole gateway: shared by its workers, said goodbye to at the end, and absent when it is off."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,6 +106,74 @@ def test_a_drain_says_not_serving_then_goodbye_and_finishes_what_is_in_flight(st
         hold.set()
         assert running.process.wait(20) == 0
         assert time.monotonic() - begun < 1.5 + SLOW_SECONDS + 5, "idle calls do not use up the drain's limit"
+
+
+class Busy:
+    """Calls one after another on each of many connections of its own, until the block ends; `seen` counts statuses."""
+
+    def __init__(self, target: str, connections: int) -> None:
+        self.seen: Counter[str] = Counter()
+        self._target, self._connections = target, connections
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+
+    def __enter__(self) -> "Busy":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join(60)
+
+    async def _run(self) -> None:
+        await asyncio.gather(*(self._work() for _ in range(self._connections)))
+
+    async def _work(self) -> None:
+        async with grpc.aio.insecure_channel(self._target, [("grpc.use_local_subchannel_pool", 1)]) as found:
+            infer = GRPCInferenceServiceStub(found).ModelInfer
+            while not self._stopped.is_set():
+                try:
+                    await infer(request(), timeout=30)
+                except grpc.RpcError as error:
+                    self.seen[error.code().name] += 1
+                    await asyncio.sleep(0.05)
+                else:
+                    self.seen["OK"] += 1
+
+
+def test_who_calls_in_the_moment_of_the_end_is_answered_or_told_unavailable(start: Start) -> None:
+    flags = ("--workers", "1", "--max-concurrency", "8")
+    with start(*flags, faults="digits:2 slow=3", models=("digits/1", "digits/2")) as running:
+        with channel(running) as shared, Busy(running.seen["grpc"], connections=32) as busy:
+            stub = GRPCInferenceServiceStub(shared)
+            eventually(lambda: busy.seen["OK"] > 500)
+            late = [stub.ModelInfer.future(request("2"), timeout=30) for _ in range(4)]
+            eventually(lambda: metric(running, "serin_requests_in_flight", version="2") == 4)
+            running.process.send_signal(signal.SIGTERM)
+            codes = set()
+            while running.process.poll() is None:  # on the connection of the slow ones too
+                try:
+                    stub.ModelInfer(request(), timeout=30)
+                except grpc.RpcError as error:
+                    codes.add(error.code().name)
+            assert [call.result(30).model_version for call in late] == ["2"] * 4
+        assert running.process.wait(20) == 0
+        assert codes == {"UNAVAILABLE"}
+        assert set(busy.seen) == {"OK", "UNAVAILABLE"}, busy.seen
+        assert [line for line in running.log().splitlines() if not line.startswith("{")] == []
+
+
+def test_an_idle_connection_hears_goaway_before_it_is_closed(start: Start) -> None:
+    with start("--workers", "1", models=("digits/1",)) as running:
+        host, _, port = running.seen["grpc"].rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as idle:
+            idle.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+            said = idle.recv(65536)
+            running.process.send_signal(signal.SIGTERM)
+            while more := idle.recv(65536):
+                said += more
+        assert running.process.wait(20) == 0
+    assert said.endswith(b"\0\0\x08\x07\0" + bytes(12)), said
 
 
 def test_after_the_goodbye_new_connections_are_refused(start: Start) -> None:
