@@ -8,7 +8,7 @@ from itertools import count
 import numpy as np
 
 from router.evidence import Arm, Block
-from router.synthetic import ORDINARY, STEADY, Behaviour, Latency, Moment, Path, Traffic, constant, latency_shares
+from router.synthetic import CALM, ORDINARY, STEADY, Behaviour, Latency, Moment, Path, Traffic, constant, latency_shares
 
 RATE = 100
 """Requests a second, and in a block."""
@@ -33,12 +33,14 @@ class World:
     onset: int = 0
     error_tide: Path = STEADY
     load_tide: Path = STEADY
+    mix_tide: Path = CALM
     actual_share: Path | None = None
     rate: int = RATE
 
     def blocks(self, rng: np.random.Generator) -> Iterator[Block]:
         """A block a second, for ever."""
-        traffic = Traffic(self.candidate, self.stable, LATENCY, self.onset, self.error_tide, self.load_tide)
+        tides = (self.error_tide, self.load_tide, self.mix_tide)
+        traffic = Traffic(self.candidate, self.stable, LATENCY, self.onset, *tides)
         second = 0
         while True:
             planned = self.share(second)

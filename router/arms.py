@@ -18,7 +18,7 @@ from router.figures import ERROR, FAILURES, NONFINITE, OK
 from router.layout import ASSIGNED, OUTCOME, How
 from router.mirrors import MIRROR
 from router.tally import BlockCopy
-from router.telemetry import LATENCY, LED, UNITS, VARIANT, watched_of
+from router.telemetry import FOLLOWED, LED, UNITS, VARIANT, watched_of
 
 SPLIT: Final = "split"
 
@@ -46,8 +46,8 @@ def read_arms(copies: Iterable[BlockCopy], subject: Subject, shape: Shape, kind:
 
 
 def arm_of(copy: BlockCopy, shape: Shape) -> Arm:
-    """What one worker counted of one variant in its epoch. Requests that ran together share one latency, so only one
-    of them is counted. `assigned` are those that chance alone assigned: a caller's
+    """What one worker counted of one variant in its epoch. Of requests that ran
+    together the first one stands for the run. `assigned` are those that chance alone assigned: a caller's
     key decides for all of its requests at once, so such requests say nothing about the split. Callers do."""
     cells, spans = copy.in_epoch, copy.spec.spans
     outcomes, assigned = cells[spans[OUTCOME]], cells[spans[ASSIGNED]]
@@ -55,15 +55,17 @@ def arm_of(copy: BlockCopy, shape: Shape) -> Arm:
     families, finite = _watched(copy)
     answered = outcomes[OK] + outcomes[NONFINITE]
     invalid = min(answered, max([outcomes[NONFINITE], *finite]))
-    led, timed = cells[spans[LED]], sum(cells[spans[LATENCY]])
+    led, followed = cells[spans[LED]], cells[spans[FOLLOWED]]
+    behind = sum(followed)
     return Arm(
         assigned=assigned[How.SPLIT_KEYED if copy.spec.kind == UNITS else How.SPLIT_DRAWN],
         done=outcomes[OK] + errors,
         errors=errors,
         latency=tuple(led),
+        followed=tuple(followed) if behind else (),
         classes=_cells(families, shape.classes),
         scores=_cells(families, shape.scores),
-        flags={INVALID: (answered, invalid), TOGETHER: (timed, max(0, timed - sum(led)))},
+        flags={INVALID: (answered, invalid), TOGETHER: (sum(led) + behind, behind)},
     )
 
 

@@ -6,6 +6,7 @@ All times are whole nanoseconds. Which blocks there are, and what else is in the
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import Protocol
 
 from router.blocks import Block
@@ -19,8 +20,8 @@ PHASE_EDGES_US = (2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 20_000, 100_000
 # Families of a variant's block, beside ASSIGNED and OUTCOME. `first` gets one cell a watched family from each request
 # (its first row: what evidence counts); `more` gets the other rows of requests that carry several.
 LATENCY, TIME_NS, FIRST, MORE = "latency", "time_ns", "first", "more"
-LED = "led"
-"""LATENCY once for each run: of requests that ran together only the first counts, since all of them share one stall."""
+LED, FOLLOWED = "led", "followed"
+"""LATENCY in two parts: of requests that ran together the first one leads, the others share its stalls and follow."""
 
 FAILED_NS = "failed_ns"
 """The part of TIME_NS that was spent on requests which got no answer from the model."""
@@ -62,6 +63,11 @@ class Observe(Protocol):
     ) -> None: ...
 
 
+def latency_of(family: Callable[[str], Sequence[int]]) -> list[int]:
+    """The latency of all requests, a cell each bucket; `family` gives the cells of a variant's block."""
+    return list(map(add, family(LED), family(FOLLOWED)))
+
+
 def _latency_bucket(nanos: int) -> int:
     return bisect_right(LATENCY_EDGES_US, nanos // 1000)
 
@@ -74,8 +80,8 @@ def bind(block: Block) -> VariantSeries:
     """Closures over views of the families: no attribute, no offset to add on the hot path. Tables find the bucket of
     all times below 65 ms; slower requests can afford a search."""
     first, assigned, outcomes = block.family(FIRST), block.family(ASSIGNED), block.family(OUTCOME)
-    latency, times, extra = block.family(LATENCY), block.family(TIME_NS), block.family(MORE)
-    led = block.family(LED)
+    led, followed = block.family(LED), block.family(FOLLOWED)
+    times, extra = block.family(TIME_NS), block.family(MORE)
     failed, nonfinite = block.family(FAILED_NS), int(Outcome.NONFINITE)
     decodes, queues, computes, encodes = (block.family(phase) for phase in PHASES)
     latency_at, phase_at, last_timed = _LATENCY_AT, _PHASE_AT, int(Outcome.CANCELLED)
@@ -97,9 +103,10 @@ def bind(block: Block) -> VariantSeries:
         except IndexError:
             bucket = _latency_bucket(total_ns)
             d, q, c, e = map(_phase_bucket, phases)
-        latency[bucket] += 1
         if leads:
             led[bucket] += 1
+        else:
+            followed[bucket] += 1
         times[0] += total_ns
         decodes[d] += 1
         times[1] += decode
@@ -124,19 +131,18 @@ def bind(block: Block) -> VariantSeries:
 
 
 def _run_observer(block: Block) -> Callable[[int, Sequence[RowTimes]], None]:
-    first, outcomes, latency = block.family(FIRST), block.family(OUTCOME), block.family(LATENCY)
-    led, times = block.family(LED), block.family(TIME_NS)
+    first, outcomes, times = block.family(FIRST), block.family(OUTCOME), block.family(TIME_NS)
+    led, followed = block.family(LED), block.family(FOLLOWED)
     decodes, queues, computes, encodes = (block.family(phase) for phase in PHASES)
     latency_at, phase_at, within = _LATENCY_AT, _PHASE_AT, _FAST_US * 1000
 
     def observe_run(compute: int, rows: Sequence[RowTimes]) -> None:
         # Sums are made here first: to add to shared memory costs twice as much as to add.
-        count, totals, decoded, queued, encoded, leader = len(rows), 0, 0, 0, 0, -1
+        count, totals, decoded, queued, encoded, timed = len(rows), 0, 0, 0, 0, led
         for total, decode, queue, encode, cells in rows:
             bucket = latency_at[total // 1000] if total < within else _latency_bucket(total)
-            latency[bucket] += 1
-            if leader < 0:
-                leader = bucket
+            timed[bucket] += 1
+            timed = followed
             decodes[phase_at[decode // 1000] if decode < within else _phase_bucket(decode)] += 1
             queues[phase_at[queue // 1000] if queue < within else _phase_bucket(queue)] += 1
             encodes[phase_at[encode // 1000] if encode < within else _phase_bucket(encode)] += 1
@@ -147,7 +153,6 @@ def _run_observer(block: Block) -> Callable[[int, Sequence[RowTimes]], None]:
             for cell in cells:
                 first[cell] += 1
         outcomes[0] += count
-        led[leader] += 1
         computes[phase_at[compute // 1000] if compute < within else _phase_bucket(compute)] += count
         times[0] += totals
         times[1] += decoded

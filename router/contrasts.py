@@ -14,7 +14,7 @@ from router.errors import InvalidArgument
 from router.evidence import Block
 from router.families import Floats
 from router.latencies import marked_quantiles, observe_latency
-from router.ledger import FLOOR, HARM, QUICK, CheckState, Observed, Observing, Placed, margin_keys
+from router.ledger import EACH, FLOOR, HARM, QUICK, CheckState, Observed, Observing, Placed, margin_keys
 from router.rates import observe_limit, observe_rate
 from router.sequences import RATIO_POINTS
 from router.sequential import ClassCheck, LatencyCheck, LimitCheck, Margin, RateCheck, ScoreCheck, SequentialCheck
@@ -112,13 +112,14 @@ def _ignoring(state: CheckState, blocks: Sequence[Block]) -> Observing:
 
 
 def harm_log_e(check: SequentialCheck, state: CheckState) -> float:
-    """Log e-value of harm, nats: the mean over quantiles or classes, of each the lesser of "ratio" and "floor", which
-    is valid for their union; of a score, at most 0 while the estimated shift is below its gate."""
+    """Log e-value of harm, nats: the mean over quantiles or classes, of each the least of "ratio" (by runs, and by each
+    request) and "floor", which is valid for their union; of a score, at most 0 while the estimated shift is below its
+    gate."""
     harm = state.processes.get(HARM)
     if harm is None:
         return 0.0
-    floor = state.processes.get(FLOOR)
-    log_e = float(log_mean_exp(harm.log_e if floor is None else np.minimum(harm.log_e, floor.log_e)))
+    parts = [state.processes[name].log_e for name in (HARM, EACH, FLOOR) if name in state.processes]
+    log_e = float(log_mean_exp(np.minimum.reduce(parts)))
     if isinstance(check, ScoreCheck) and abs(score_shift(state)) < check.min_auc_shift:
         log_e = min(log_e, 0.0)
     return log_e

@@ -98,7 +98,7 @@ class Cursor:
 
 
 _NUMBERS: Final = ("assigned", "done", "errors", "rewards", "rewards_good", "weight_ppm")
-_CELLS: Final = ("latency", "classes", "scores")
+_CELLS: Final = ("latency", "followed", "classes", "scores")
 
 
 def lean(arm: Arm) -> dict[str, Any]:

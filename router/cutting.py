@@ -116,7 +116,12 @@ def _is_due(requests: int, age: float, mark: Mark, by: tuple[float, Policy]) -> 
 def _fell(now: Arm, before: Arm) -> bool:
     """Whether a count is lower than it was: no counter does that by itself."""
     plain = (now.assigned < before.assigned, now.done < before.done, now.errors < before.errors)
-    cells = ((now.latency, before.latency), (now.classes, before.classes), (now.scores, before.scores))
+    cells = (
+        (now.latency, before.latency),
+        (now.followed, before.followed),
+        (now.classes, before.classes),
+        (now.scores, before.scores),
+    )
     return any(plain) or any(any(map(lt, ours, theirs)) for ours, theirs in cells)
 
 

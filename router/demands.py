@@ -182,7 +182,9 @@ def _check(policy: Policy, rule: Rule, stand: Stand) -> SequentialCheck:
     exempt = _exempt(policy, rule, stand)
     if exempt:
         return replace(check, required=False, exempt=exempt)
-    return _of_batches(policy, check, stand) if stand.together and rule.metric is Metric.LATENCY else check
+    if not isinstance(check, LatencyCheck):
+        return check
+    return _of_batches(policy, check, stand) if stand.together else replace(check, by_request=True)
 
 
 def _of_batches(policy: Policy, check: SequentialCheck, stand: Stand) -> SequentialCheck:

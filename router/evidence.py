@@ -30,7 +30,8 @@ class Arm:
 
     assigned: requests (or units) given by the split; done: ended, or at their deadline; errors: of `done`; latency,
     classes, scores: cells in order; rewards: labels that came back, rewards_good: of `rewards`; flags: further marks,
-    name -> (n, marked). weight_ppm: the planned share in the split, None where there is no random split.
+    name -> (n, marked). weight_ppm: the planned share in the split, None where there is no random split. followed: the
+    latency of requests that ran behind another one in its run, where `latency` has one a run (empty: nobody did).
     """
 
     assigned: int = 0
@@ -43,13 +44,14 @@ class Arm:
     rewards_good: int = 0
     flags: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     weight_ppm: int | None = None
+    followed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _require_part("errors", self.errors, self.done)
         _require_part("rewards_good", self.rewards_good, self.rewards)
         for name, (n, k) in self.flags.items():
             _require_part(f"flags.{name}", k, n)
-        for cells in (self.latency, self.classes, self.scores, (self.assigned,)):
+        for cells in (self.latency, self.followed, self.classes, self.scores, (self.assigned,)):
             if cells and min(cells) < 0:
                 raise InvalidArgument(f"a count is negative: {min(cells)}")
 
@@ -70,6 +72,7 @@ class Arm:
             done=self.done + other.done,
             errors=self.errors + other.errors,
             latency=_added("latency", self.latency, other.latency),
+            followed=_added("followed", self.followed, other.followed),
             classes=_added("classes", self.classes, other.classes),
             scores=_added("scores", self.scores, other.scores),
             rewards=self.rewards + other.rewards,
@@ -92,6 +95,7 @@ class Arm:
             done=done,
             errors=errors,
             latency=_since(self.latency, earlier.latency),
+            followed=_since(self.followed, earlier.followed),
             classes=_since(self.classes, earlier.classes),
             scores=_since(self.scores, earlier.scores),
             rewards=rewards,
@@ -101,7 +105,7 @@ class Arm:
         )
 
 
-_CELLS = ("latency", "classes", "scores")
+_CELLS = ("latency", "followed", "classes", "scores")
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ def _add_requests(sums: _Sums, copy: BlockCopy) -> None:
 
 def _add_times(sums: _Sums, copy: BlockCopy) -> None:
     labels = labels_of(copy, *VARIANT_LABELS)
-    latency, times = copy.family(telemetry.LATENCY), copy.family(telemetry.TIME_NS)
+    latency, times = telemetry.latency_of(copy.family), copy.family(telemetry.TIME_NS)
     edges = [micros / 1e6 for micros in telemetry.LATENCY_EDGES_US]
     histogram = Histogram.of(edges, latency, times[0] / 1e9)
     sums.add_histogram("serin_request_duration_seconds", labels, histogram.thinned())

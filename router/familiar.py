@@ -119,4 +119,4 @@ def _of(copy: BlockCopy) -> tuple[Histogram, Histogram, Histogram]:
         for phase in ("decode", "encode")
     )
     edges = [micros / 1e6 for micros in telemetry.LATENCY_EDGES_US]
-    return decode, Histogram.of(edges, copy.family(telemetry.LATENCY), times[0] / 1e9).thinned(), encode
+    return decode, Histogram.of(edges, telemetry.latency_of(copy.family), times[0] / 1e9).thinned(), encode

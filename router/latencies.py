@@ -1,22 +1,24 @@
 """What blocks add to a check of latency: marks at edges that were chosen before them. Pure; numpy only.
 
 The control is marked at its edge e, the candidate at the edge for (1 + margin) e: then "not slower than the margin"
-is "not marked more often", for any distribution. With `ignore_below`, each quantile has a second test, of the candidate
-alone: whether more than its tail is above that.
+is "not marked more often", for any distribution. Bets are divided by how much marks cluster (`dispersion`). With
+`ignore_below`, each quantile has a second test, of the candidate alone: whether more than its tail is above that.
 """
 
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import pairwise
+from itertools import compress, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from router.dispersion import factors, nothing, tempered
 from router.evidence import Block
 from router.families import DOWNWARDS, UPWARDS, Floats, Marks, bernoulli_llr, rates_above, rates_below
 from router.ledger import (
+    EACH,
     FLOOR,
     HARM,
     QUICK,
@@ -49,9 +51,7 @@ _FAR_APART = 4.0
 
 def observe_latency(check: LatencyCheck, state: CheckState, blocks: Sequence[Block]) -> Observing:
     """Bets of family A on a run of blocks, a row for each quantile, and for harm those between them too."""
-    cells = len(check.edges) + 1
-    ours = cells_of(check, [block.candidate.latency for block in blocks], cells)
-    theirs = cells_of(check, [block.arm(check.control).latency for block in blocks], cells)
+    ours, theirs = _cells(check, blocks, "latency")
     told = told_cells(ours, theirs)
     if not told.any():
         return Observed(state, told)
@@ -59,30 +59,64 @@ def observe_latency(check: LatencyCheck, state: CheckState, blocks: Sequence[Blo
     seen = histories(state.history, theirs)
     edges = _edges_of(check, state, seen, epochs)
     above = (_above(ours), _above(theirs), _above(seen[:-1]))
+    counted = _ways(check, state, list(compress(blocks, told.tolist())), above)
     named = edges[:, : len(check.quantiles)]
-    run = Run(_slower(check, named, above, 1.0), epochs, seen, tuple(edges[-1].tolist()))
-    asked = [
-        Ask(_slower(check, edges, above, 1.0 + check.max_increase, up=True), UPWARDS),
-        Ask(run.marks, ratio_grid()),
-    ]
+    harmed = [_slower(check, edges, way, 1.0 + check.max_increase, up=True) for way in counted.values()]
+    divided, spread = _dispersed(state, harmed, edges.shape[1])
+    run = Run(_slower(check, named, above, 1.0), epochs, seen, tuple(edges[-1].tolist()), spread)
+    shown = len(counted) - 1 if check.by_request else 0
     ratios = tuple(dict.fromkeys(margin.ratio for margin in check.margins if margin.ratio is not None))
+    asked = [*(Ask(marks, UPWARDS) for marks in harmed), Ask(run.marks, ratio_grid())]
     for ratio in ratios:
         designs = _designs(check, named, above[2], ratio)
-        asked.append(Ask(_slower(check, named, above, ratio), DOWNWARDS, design=designs))
-    harm, likelihood, *safe = yield asked
+        marks = _slower(check, named, list(counted.values())[shown], ratio)
+        asked.append(Ask(marks, DOWNWARDS, design=designs))
+    answers = iter((yield asked))
     bets = Bets(state)
-    bets.add(HARM, harm.reshape(*edges.shape, -1), even_prior(harm.shape[1]))
-    for ratio, llr in zip(ratios, safe, strict=True):
-        bets.add(ratio_key(ratio), llr.reshape(*named.shape, -1), design_prior(llr.shape[1]))
+    for name, factor in zip(counted, divided, strict=True):
+        llr = next(answers)
+        bets.add(name, tempered(llr.reshape(*edges.shape, -1), factor), even_prior(llr.shape[1]), HARM)
+    likelihood = next(answers)
+    for ratio, llr in zip(ratios, answers, strict=True):
+        llr = tempered(llr.reshape(*named.shape, -1), divided[shown])
+        bets.add(ratio_key(ratio), llr, design_prior(llr.shape[2]))
     if check.ignore_below > 0.0:
         _bet_on_floor(check, above, bets)
 
     def settle(played: Mapping[str, Played]) -> Observed:
         after = summed(state.likelihood, likelihood.reshape(*named.shape, -1))[-1]
-        path = played[HARM].path if FLOOR not in played else np.minimum(played[HARM].path, played[FLOOR].path)
-        return Observed(count(state, run, bets.after(played), after), told, log_mean_exp(path))
+        paths = [played[name].path for name in (HARM, EACH, FLOOR) if name in played]
+        return Observed(count(state, run, bets.after(played), after), told, log_mean_exp(np.minimum.reduce(paths)))
 
     return Placed(bets, settle)
+
+
+def _cells(check: LatencyCheck, blocks: Sequence[Block], family: str) -> tuple[Floats, Floats]:
+    """Both arms, [T, cells] each."""
+    arms = [[getattr(arm, family) for arm in (block.candidate, block.arm(check.control))] for block in blocks]
+    ours, theirs = (cells_of(check, [pair[arm] for pair in arms], len(check.edges) + 1) for arm in (0, 1))
+    return ours, theirs
+
+
+def _ways(
+    check: LatencyCheck, state: CheckState, blocks: Sequence[Block], above: Sequence[Floats]
+) -> dict[str, Sequence[Floats]]:
+    """What is marked: a run by the request that leads it; and from the first block on in which any followed, also every
+    request by itself. A stall of one run hits one arm's requests together, so those are no independent marks; a stall
+    of the machine hits all that come meanwhile, which the arm with more requests runs as few runs. Harm is what both
+    show."""
+    behind = _cells(check, blocks, "followed")
+    if EACH not in state.processes and not any(cells.any() for cells in behind):
+        return {HARM: above}
+    return {HARM: above, EACH: (above[0] + _above(behind[0]), above[1] + _above(behind[1]), above[2])}
+
+
+def _dispersed(state: CheckState, harmed: Sequence[Marks], rows: int) -> tuple[list[Floats], Floats]:
+    """For each way of marking, by how much its bets are divided, [T, rows]; and what is known behind these blocks."""
+    known = nothing(rows) if state.spread is None else state.spread
+    parts = [known[:rows], known[-rows:]]  # the same until they part
+    found = [factors(part, marks, rows) for part, marks in zip(parts, harmed, strict=False)]
+    return [divided for divided, _ in found], np.concatenate([after for _, after in found])
 
 
 def _bet_on_floor(check: LatencyCheck, above: Sequence[Floats], bets: Bets) -> None:

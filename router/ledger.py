@@ -15,8 +15,9 @@ from router.sequential import Margin, SequentialCheck
 from router.tilts import Ask
 from router.wealth import Bet, EProcess, Played, design_prior, even_prior
 
-HARM, FLOOR, QUICK = "harm", "floor", "quick"
-"""E-processes against "no worse than tolerated", "too small to matter", and "too slow to be called quick"."""
+HARM, EACH, FLOOR, QUICK = "harm", "each", "floor", "quick"
+"""E-processes against "no worse than tolerated" (EACH: by every request, where HARM goes by runs), "too small to
+matter", and "too slow to be called quick"."""
 HALF_LIFE = 10_000.0
 """Control requests after which what was seen of the control counts half."""
 RECENT = 1_000.0
@@ -31,7 +32,8 @@ class CheckState:
     candidate and control since the start; history: the control's cells, older ones fading (of a rate
     twice, the second time faster); edges: index of the latency
     edge of each marked quantile, -1 before it is chosen; processes: its e-processes; likelihood: [contrasts, points]
-    of the log odds ratio, or [contrasts, 3] sums for a difference (`sequences`)."""
+    of the log odds ratio, or [contrasts, 3] sums for a difference (`sequences`); spread: of a latency check, for each
+    marked quantile, what `dispersion` keeps."""
 
     epoch: int
     requests: tuple[int, int]
@@ -40,6 +42,7 @@ class CheckState:
     edges: tuple[int, ...]
     processes: Mapping[str, EProcess]
     likelihood: Floats
+    spread: Floats | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; numbers come back exactly."""
@@ -51,6 +54,7 @@ class CheckState:
             "edges": list(self.edges),
             "processes": {name: process.to_json() for name, process in self.processes.items()},
             "likelihood": packed(self.likelihood),
+            **({} if self.spread is None else {"spread": packed(self.spread)}),
         }
 
     @classmethod
@@ -60,7 +64,8 @@ class CheckState:
         processes = {name: EProcess.from_json(value) for name, value in content["processes"].items()}
         candidate, control = content["requests"]
         edges = tuple(content["edges"])
-        return cls(content["epoch"], (candidate, control), totals, history, edges, processes, likelihood)
+        spread = unpacked(content["spread"]) if "spread" in content else None
+        return cls(content["epoch"], (candidate, control), totals, history, edges, processes, likelihood, spread)
 
 
 _ARRAYS = ("totals", "history", "likelihood")
@@ -69,13 +74,14 @@ _ARRAYS = ("totals", "history", "likelihood")
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """Blocks in a row as a check sees them, T of them. marks: T blocks x rows, flat, row by row within a block; epochs:
-    [T]; histories: [T + 1, cells], what was seen of the control before each block and, last, after all; edges: of a
-    latency check, in the last block."""
+    [T]; histories: [T + 1, cells], what was seen of the control before each block and, last, after all; edges, spread:
+    of a latency check, in the last block and after it."""
 
     marks: Marks
     epochs: tuple[int, ...]
     histories: Floats
     edges: tuple[int, ...] = ()
+    spread: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +133,7 @@ def count(state: CheckState, run: Run, processes: Mapping[str, EProcess], likeli
         edges=run.edges or state.edges,
         processes=processes,
         likelihood=likelihood,
+        spread=state.spread if run.spread is None else run.spread,
     )
 
 
@@ -145,9 +152,9 @@ class Bets:
         self.placed: dict[str, Bet] = {}
         self._processes = state.processes
 
-    def add(self, name: str, llr: Floats, prior: Floats) -> None:
-        """llr: [T, rows, alternatives]."""
-        process = self._processes.get(name) or EProcess.start(llr.shape[1], prior)
+    def add(self, name: str, llr: Floats, prior: Floats, like: str = "") -> None:
+        """llr: [T, rows, alternatives]. `like`: the process that it was the same as until now, if it is new."""
+        process = self._processes.get(name) or self._processes.get(like) or EProcess.start(llr.shape[1], prior)
         self.placed[name] = Bet(process, llr, prior)
 
     def add_below(self, check: SequentialCheck, hits: Floats, n: Floats, design: Floats | None = None) -> None:

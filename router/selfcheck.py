@@ -182,9 +182,11 @@ def _less(one: Arm, other: Arm) -> Arm | None:
     """The counts of `one` that are not those of `other`; None where there are fewer."""
     plain = [getattr(one, name) - getattr(other, name) for name in ("assigned", "done", "errors")]
     cells = [tuple(map(sub, getattr(one, name), getattr(other, name))) for name in _WHOLE_CELLS]
+    behind = tuple(map(sub, one.followed, other.followed or (0,) * len(one.followed)))
     flags = {name: tuple(map(sub, pair, other.flags.get(name, (0, 0)))) for name, pair in one.flags.items()}
-    numbers = [*plain, *reduce(add, cells, ()), *reduce(add, flags.values(), ())]
+    numbers = [*plain, *behind, *reduce(add, cells, ()), *reduce(add, flags.values(), ())]
     if min(numbers) < 0 or plain[2] > plain[1] or any(k > n for n, k in flags.values()):
         return None
     told = {name: (n, k) for name, (n, k) in flags.items()}
-    return Arm(plain[0], plain[1], plain[2], cells[0], cells[1], cells[2], flags=told)
+    latency, classes, scores = cells
+    return Arm(plain[0], plain[1], plain[2], latency, classes, scores, flags=told, followed=behind)

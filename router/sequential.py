@@ -113,13 +113,15 @@ class LatencyCheck(SequentialCheck):
     """Quantiles of latency. Harm: slower than (1 + max_increase) times the control at some quantile. Safe:
     `Margin(ratio=1.2)` is +20 % at every quantile. `edges`: upper edges of the latency cells, in any unit, growing; one
     more cell lies above. `reference`: the control's cells from before the rollout, if there are any. `ignore_below`: in
-    the unit of the edges; a quantile below it is neither harm nor unsafe, whatever the control's is."""
+    the unit of the edges; a quantile below it is neither harm nor unsafe, whatever the control's is. `by_request`:
+    safety counts every request rather than one a run, which is right while few run together."""
 
     edges: tuple[float, ...]
     quantiles: tuple[float, ...] = (0.5, 0.95, 0.99)
     max_increase: float = 0.10
     ignore_below: float = 0.0
     reference: tuple[int, ...] = ()
+    by_request: bool = False
 
     def __post_init__(self) -> None:
         SequentialCheck.__post_init__(self)

@@ -97,7 +97,7 @@ def _of_variant(copy: BlockCopy) -> Counts:
         cells = tuple(first[start : start + watched.cell_count])
         start += watched.cell_count
         families[f"{watched.kind}:{watched.output}"] = Family(cells, watched.labels, watched.edges)
-    plain = {OUTCOME: tuple(copy.family(OUTCOME)), telemetry.LATENCY: tuple(copy.family(telemetry.LATENCY))}
+    plain = {OUTCOME: tuple(copy.family(OUTCOME)), telemetry.LATENCY: tuple(telemetry.latency_of(copy.family))}
     return Counts(plain, families)
 
 

@@ -41,6 +41,7 @@ def constant(value: float) -> Path:
 
 
 STEADY = constant(1.0)
+CALM = constant(0.0)
 ORDINARY = Behaviour()
 
 
@@ -69,7 +70,8 @@ class Moment:
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """Two versions under one load. The candidate turns bad at `onset` seconds; what happens to both: errors times
-    `error_tide`, latency times `load_tide`. labelled: the share of requests whose label comes back."""
+    `error_tide`, latency times `load_tide`, scores higher by `mix_tide` sd and as many fifths of the first class's
+    share are the last one's. labelled: the share of requests whose label comes back."""
 
     candidate: Behaviour
     stable: Behaviour
@@ -77,6 +79,7 @@ class Traffic:
     onset: float = 0.0
     error_tide: Path = STEADY
     load_tide: Path = STEADY
+    mix_tide: Path = CALM
     labelled: float = 0.0
 
     def block(self, rng: np.random.Generator, moment: Moment) -> Block:
@@ -93,7 +96,7 @@ class Traffic:
 
     def _arm(self, rng: np.random.Generator, version: Behaviour, n: int, at: tuple[float, int]) -> Arm:
         second, weight_ppm = at
-        load = round(self.load_tide(second), 2)
+        load, mix = round(self.load_tide(second), 2), round(self.mix_tide(second), 2)
         errors = int(rng.binomial(n, min(1.0, version.errors * self.error_tide(second))))
         cells = rng.multinomial(n, latency_shares(self.latency, version.slower * load, version.tail))
         labels = int(rng.binomial(n, self.labelled)) if self.labelled else 0
@@ -102,13 +105,18 @@ class Traffic:
             done=n,
             errors=errors,
             latency=tuple(cells.tolist()),
-            classes=tuple(rng.multinomial(n, version.shares).tolist()),
-            scores=tuple(rng.multinomial(n, score_shares(version.score)).tolist()),
+            classes=tuple(rng.multinomial(n, _mixed(version.shares, mix)).tolist()),
+            scores=tuple(rng.multinomial(n, score_shares(version.score + mix)).tolist()),
             rewards=labels,
             rewards_good=int(rng.binomial(labels, version.good)) if labels else 0,
             flags={"invalid": (n - errors, int(rng.binomial(n - errors, version.invalid)) if version.invalid else 0)},
             weight_ppm=weight_ppm,
         )
+
+
+def _mixed(shares: tuple[float, ...], mix: float) -> tuple[float, ...]:
+    moved = shares[0] * mix / 5.0
+    return (shares[0] - moved, *shares[1:-1], shares[-1] + moved) if moved else shares
 
 
 def _above(x: float) -> float:

@@ -12,6 +12,7 @@ from router.blocks import Block, CrashSlot
 from router.booking import (
     FAILED_NS,
     FIRST,
+    FOLLOWED,
     LATENCY,
     LATENCY_EDGES_US,
     LED,
@@ -21,6 +22,7 @@ from router.booking import (
     TIME_NS,
     VariantSeries,
     bind,
+    latency_of,
 )
 from router.counters import Segment
 from router.errors import ResourceExhausted
@@ -40,6 +42,7 @@ from router.layout import (
 __all__ = [
     "FAILED_NS",
     "FIRST",
+    "FOLLOWED",
     "LATENCY",
     "LATENCY_EDGES_US",
     "LED",
@@ -55,6 +58,7 @@ __all__ = [
     "VersionGauges",
     "WatchedFamily",
     "WorkerSeries",
+    "latency_of",
 ]
 
 VARIANT, VERSION = "variant", "version"
@@ -216,7 +220,7 @@ def variant_spec(name: SeriesName, watched: Sequence[WatchedFamily]) -> BlockSpe
     assignment = "direct" if name.direct else "split"
     labels = {"model": name.model, "version": str(name.version), "variant": name.variant, "assignment": assignment}
     families = [(FIRST, cells), (MORE, cells), (ASSIGNED, HOW_CELLS), (OUTCOME, OUTCOME_CELLS)]
-    families += [(LATENCY, len(LATENCY_EDGES_US) + 1), (LED, len(LATENCY_EDGES_US) + 1), (TIME_NS, 1 + len(PHASES))]
+    families += [(LED, len(LATENCY_EDGES_US) + 1), (FOLLOWED, len(LATENCY_EDGES_US) + 1), (TIME_NS, 1 + len(PHASES))]
     families += [(FAILED_NS, 1 + len(PHASES))]
     families += [(phase, len(PHASE_EDGES_US) + 1) for phase in PHASES]
     meta = {"watched": [[family.output, family.kind, family.labels, family.edges] for family in watched]}

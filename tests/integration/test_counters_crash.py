@@ -13,7 +13,7 @@ from router.counters import open_slots, settle
 from router.exposition import Build, Exposition, Extra, render
 from router.layout import ASSIGNED, OUTCOME, Outcome
 from router.tally import BlockCopy, Reader, by_epoch, total
-from router.telemetry import FIRST, LATENCY, PHASES
+from router.telemetry import FIRST, LED, PHASES
 
 ROOT = Path(__file__).parents[2]
 DEATHS = 20
@@ -85,7 +85,7 @@ def test_counts_survive_twenty_kills(tmp_path):
         assert sum(after.family(ASSIGNED)) == sum(outcomes)
         assert outcomes[Outcome.ERROR] + outcomes[Outcome.LOST] == booked <= life
         assert outcomes[Outcome.OK] >= told
-        for family in (LATENCY, FIRST, *PHASES):
+        for family in (LED, FIRST, *PHASES):
             assert outcomes[Outcome.OK] - life <= sum(after.family(family)) <= outcomes[Outcome.OK]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["worker-0.0.seg", "worker-0.lock"]
 

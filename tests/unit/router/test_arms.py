@@ -189,3 +189,4 @@ def test_of_requests_that_ran_together_one_counts_with_its_latency(
         series.observe(Outcome.OK, 500_000, (1, 0, 1, 1), (0, 3), place == 0)
     found = candidate(tmp_path)
     assert (found.done, sum(found.latency), found.flags["together"]) == (8, 1, (8, 7))
+    assert sum(found.followed) == 7

@@ -163,7 +163,7 @@ def test_after_a_reboot_the_clock_begins_anew_and_no_count_is_lost_or_taken_twic
     "one",
     [
         Arm(),
-        Arm(3, 3, 1, (0, 3, 0), (1, 2), (), 4, 2, {"invalid": (3, 0)}, 50_000),
+        Arm(3, 3, 1, (0, 3, 0), (1, 2), (), 4, 2, {"invalid": (3, 0)}, 50_000, (0, 2, 1)),
         Arm(latency=(0,) * 158, flags={"mirrored": (0, 0)}),
     ],
 )

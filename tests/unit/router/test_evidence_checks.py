@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -248,6 +249,69 @@ def test_a_floor_of_latency_never_turns_equal_versions_into_harm() -> None:
         state = after(check, [block(i, latencies(rng, 50), latencies(rng, 50)) for i in range(60)])
         harmed += harm_log_e(check, state) > math.log(20.0)
     assert harmed <= 6  # of 40 at 5 %: more has a probability below 1 %
+
+
+def stalled(led: tuple[int, int], followed: tuple[int, int]) -> Arm:
+    """Requests of 20 ms, and of one second, that led a run or followed in one."""
+    cells = [[0] * 72 for _ in range(2)]
+    for row, counts in zip(cells, (led, followed), strict=True):
+        row[24], row[66] = counts
+    return Arm(latency=tuple(cells[0]), followed=tuple(cells[1]) if any(followed) else ())
+
+
+@pytest.mark.parametrize(
+    ("candidate", "stable", "harmful"),
+    [
+        # A stall of the machine: all that came meanwhile, of stable in one run.
+        (stalled((4, 1), (0, 0)), stalled((75, 1), (0, 19)), False),
+        # One slow run in each, of many requests or of one.
+        (stalled((29, 1), (0, 20)), stalled((49, 1), (0, 0)), False),
+        (stalled((0, 5), (0, 0)), stalled((75, 1), (0, 19)), True),
+    ],
+)
+def test_harm_is_what_runs_and_requests_both_show(candidate: Arm, stable: Arm, harmful: bool) -> None:
+    usual = [block(at, stalled((5, 0), (0, 0)), stalled((95, 0), (0, 0))) for at in range(40)]
+    check = LatencyCheck(name="l", edges=EDGES, quantiles=(0.99,), reference=(0, *[0] * 23, 2000, *[0] * 47))
+    blocks = [one for at in range(40) for one in (*usual[:5], block(40 + at, candidate, stable))]
+    state = after(check, [replace(one, index=at) for at, one in enumerate(blocks)])
+    assert (harm_log_e(check, state) > 4.6) is harmful
+
+
+def test_requests_that_follow_from_some_block_on_give_the_same_in_one_go() -> None:
+    rng = np.random.default_rng(6)
+    blocks = [block(at, latencies(rng, 50), latencies(rng, 50)) for at in range(60)]
+    behind = [replace(one, candidate=replace(one.candidate, followed=latencies(rng, 9).latency)) for one in blocks[30:]]
+    check = LatencyCheck(
+        name="l",
+        edges=EDGES,
+        max_increase=0.0,
+        safe=Margin(1.2),
+        by_request=True,
+        reference=latencies(rng, 2000).latency,
+    )
+    together, path = observe(check, start(check), [*blocks[:30], *behind])
+    state, parts = start(check), []
+    for one in (*blocks[:30], *behind):
+        state, harm = observe(check, CheckState.from_json(state.to_json()), [one])
+        parts.append(float(harm[0]))
+    assert parts == pytest.approx(path.tolist(), abs=1e-12)
+    assert safe_log_e(state, Margin(1.2)) == pytest.approx(safe_log_e(together, Margin(1.2)), abs=1e-12)
+    assert state.spread is not None
+    assert len(state.spread) == 2 * len(marked_quantiles(check))
+
+
+def test_slow_requests_that_come_five_in_a_row_are_not_taken_for_five_proofs() -> None:
+    """2 % of what each version runs is slow, and nothing tells the versions apart: as independent marks, those would
+    show harm in each of the runs."""
+    rng, crossed = np.random.default_rng(5), 0
+    reference = tuple(1990 * (cell == 24) + 10 * (cell == 66) for cell in range(72))
+    check = LatencyCheck(name="l", edges=EDGES, quantiles=(0.99,), max_increase=0.0, reference=reference)
+    for _ in range(20):
+        slow = 5 * np.minimum(10, rng.poisson(0.2, (600, 2)))
+        arms = [[stalled((50 - k, k), (0, 0)) for k in pair] for pair in slow.tolist()]
+        _, path = observe(check, start(check), [block(at, *pair) for at, pair in enumerate(arms)])
+        crossed += bool(path.max() > math.log(100.0))
+    assert crossed < 10
 
 
 def test_without_room_above_the_last_edge_nothing_is_shown() -> None:

@@ -38,6 +38,14 @@ def test_what_happens_to_both_happens_to_both() -> None:
     assert block.stable.errors == block.stable.done
 
 
+def test_a_mix_that_changes_changes_what_both_predict() -> None:
+    traffic = Traffic(ORDINARY, ORDINARY, LATENCY, mix_tide=constant(1.0))
+    block = traffic.block(np.random.default_rng(3), Moment(0.0, 10_000, 0.5))
+    for arm in (block.candidate, block.stable):
+        assert arm.classes[-1] / arm.done == pytest.approx(0.13, abs=0.02)
+        assert arm.scores[-1] / arm.done > 0.3
+
+
 def test_a_broken_split_gives_other_shares_than_planned() -> None:
     block = SAME.block(np.random.default_rng(4), Moment(0.0, 100, 0.05, actual=1.0))
     assert (block.candidate.assigned, block.candidate.weight_ppm) == (100, 50_000)

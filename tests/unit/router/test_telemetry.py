@@ -11,8 +11,8 @@ from router.layout import ASSIGNED, OUTCOME
 from router.tally import by_epoch, read_all, total
 from router.telemetry import (
     FIRST,
-    LATENCY,
     LATENCY_EDGES_US,
+    LED,
     MAX_BLOCKS_PER_VARIANT,
     MORE,
     PHASE_EDGES_US,
@@ -56,7 +56,7 @@ def test_one_request_adds_one_cell_to_each_family(recorder):
     series = recorder.variant(name(), WATCHED, 0)
     series.assigned(How.SPLIT_KEYED)
     series.observe(Outcome.OK, 94_000, PHASE_TIMES, (1, 4))
-    counts = {family: sum(series.block.family(family)) for family in (ASSIGNED, OUTCOME, LATENCY, *PHASES)}
+    counts = {family: sum(series.block.family(family)) for family in (ASSIGNED, OUTCOME, LED, *PHASES)}
     assert set(counts.values()) == {1}
     assert list(series.block.family(FIRST)) == [0, 1, 0, 0, 1, 0, 0]
     assert list(series.block.family(TIME_NS)) == [94_000, *PHASE_TIMES]
@@ -84,7 +84,7 @@ def test_rows_behind_the_first_are_counted_apart(recorder):
 def test_only_what_ran_has_a_place_in_the_latency(recorder, outcome):
     series = recorder.variant(name(), (), 0)
     series.observe(outcome, 1_000_000, PHASE_TIMES, ())
-    assert sum(series.block.family(LATENCY)) == (outcome <= Outcome.CANCELLED)
+    assert sum(series.block.family(LED)) == (outcome <= Outcome.CANCELLED)
     assert series.block.family(OUTCOME)[outcome] == 1
 
 
@@ -93,7 +93,7 @@ def test_times_lie_between_the_edges_of_their_bucket_at_any_length(recorder, mic
     series = recorder.variant(name(), (), 0)
     nanos = micros * 1000 + 500
     series.observe(Outcome.OK, nanos, (nanos,) * 4, ())
-    for family, edges in ((LATENCY, LATENCY_EDGES_US), *((phase, PHASE_EDGES_US) for phase in PHASES)):
+    for family, edges in ((LED, LATENCY_EDGES_US), *((phase, PHASE_EDGES_US) for phase in PHASES)):
         bucket = list(series.block.family(family)).index(1)
         above = edges[bucket] * 1000 if bucket < len(edges) else float("inf")
         below = edges[bucket - 1] * 1000 if bucket else -1
