@@ -35,7 +35,7 @@ from service.faults import Faults
 from service.judging import outside_of
 from service.lifeline import Command, Lifeline, open_lifeline
 from service.listening import Port, PortOptions
-from service.priority import NICE_BESIDE, lower_priority
+from service.priority import lower_priority
 from service.renewals import ADMIN, renewal_of, tls_samples
 from service.settings import Settings
 
@@ -53,7 +53,7 @@ def main() -> None:
     """Serve the admin API until the supervisor closes the pipe. Exit code 1 and one log line when that cannot begin."""
     lifeline = open_lifeline()
     settings = Settings(**lifeline.config["settings"])
-    lower_priority(NICE_BESIDE)
+    lower_priority(0)
     logs.configure(form=settings.log_format, level=settings.log_level, access=settings.access_log, process="controller")
     try:
         asyncio.run(serve(lifeline, settings))

@@ -11,9 +11,6 @@ from typing import Final
 NICE: Final = 10
 """Much lower, and on a busy machine such a thread would hold up the interpreter by what it runs itself."""
 
-NICE_BESIDE: Final = 5
-"""Of the controller: what it does may wait for a request, but not for long; on a busy core it gets a fourth."""
-
 SLICE_NS: Final = 100_000
 """The shortest there is: a thread that has the processor may keep it for so long when another one wakes up. By default
 that is some milliseconds, whatever the priorities are (EEVDF; settable since Linux 6.12)."""
@@ -27,7 +24,10 @@ _FORM: Final = "=IIQiIQQQ"
 
 
 def lower_priority(nice: int) -> None:
-    """Of the thread that calls and of what it starts, below its process; only Linux has priorities of threads."""
+    """Of the thread that calls and of what it starts, below its process; only Linux has priorities of threads.
+
+    With 0 it has as much of the processor as others, in the shortest slices.
+    """
     if sys.platform != "linux":
         return
     thread = threading.get_native_id()

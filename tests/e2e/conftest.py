@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from router.client import AdminClient
@@ -109,7 +110,7 @@ def eventually(check: Callable[[], Any], *, seconds: float = 20.0, every: float 
         try:
             if result := check():
                 return result
-        except (AssertionError, OSError, ValueError, LookupError) as error:
+        except (AssertionError, OSError, ValueError, LookupError, httpx.TransportError) as error:
             last = error
         time.sleep(every)
     raise AssertionError(f"not within {seconds} s (last: {last!r})")
