@@ -159,9 +159,12 @@ class Line:
     def join(self, passenger: Passenger) -> None:
         """Run it with those that come in this turn; at once if there can be none."""
         waiting = self._waiting
+        if not waiting and self.executor.is_lone():
+            self._go([passenger])
+            return
         waiting.append(passenger)
         passenger.carriage.hurry = self.depart
-        if len(waiting) >= self._most or (len(waiting) == 1 and self.executor.is_lone()):
+        if len(waiting) >= self._most:
             self.depart()
         elif not self._ends:
             self._ends = True
@@ -177,7 +180,11 @@ class Line:
                 self._assignment(passenger).close(Outcome.CANCELLED)
             else:
                 present.append(passenger)
-        if present and not self._ride(present):
+        if present:
+            self._go(present)
+
+    def _go(self, present: list[Passenger]) -> None:
+        if not self._ride(present):
             self._trouble += 1
             for passenger in present:
                 passenger.carriage.go_on(passenger.body, self._assignment(passenger))
@@ -217,12 +224,12 @@ class Line:
             return None
         columns = []
         for array, may_be_null in zip(outputs, self._may_be_null, strict=True):
-            if array.ndim != 2:
+            if array.ndim > 2:
                 array = array.reshape(count, -1)
             text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
             if may_be_null and needs_care(text):
                 return None
-            columns.append(text[2:-2].split(b"],["))
+            columns.append(text[1:-1].split(b",") if array.ndim == 1 else text[2:-2].split(b"],["))
         return list(zip(*columns, strict=True))
 
     def _write_forms(self, shapes: list[tuple[int, ...]], count: int) -> bool:

@@ -7,6 +7,7 @@ uvicorn is pinned by version; with any other uvicorn the lane is not used. See d
 """
 
 import asyncio
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -59,6 +60,13 @@ class Lane(Connection):
     _nonsense: str | None = None
     _between = True
     _chunk: bytes | None = None
+    _fd = -1
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        plain = transport.get_extra_info("sslcontext") is None
+        bound = transport.get_extra_info("socket") if plain else None
+        self._fd = -1 if bound is None else bound.fileno()
 
     def data_received(self, data: bytes) -> None:
         self.idle_since = None
@@ -291,18 +299,37 @@ class Lane(Connection):
 
     def send(self, ride: Ride, status: int, lines: bytes, body: bytes, final: bool = False) -> None:
         """The same for an answer in parts."""
-        self._leave(ride)
         transport, v2 = self.transport, self.v2
+        self._leave(ride)
         if ride.disconnected or transport.is_closing():
             return
         last = final or v2.draining or not ride.keep_alive
         told = v2.lines_of(self.server_state.default_headers)
-        transport.write(b"".join((STATUS_LINE[status], told, lines, CLOSE if last else b"", b"\r\n", body)))
+        answer = b"".join((STATUS_LINE[status], told, lines, CLOSE if last else b"", b"\r\n", body))
+        if v2.in_flight or self._fd < 0 or not self._write_now(answer):
+            transport.write(answer)
         if last:
             self.end()
         elif self._nonsense is not None:
             super().send_400_response(self._nonsense)
+        elif not self.pipeline and not self.flow.read_paused:  # on_response_complete would do no more than this
+            self.server_state.total_requests += 1
+            self.idle_since = self.loop.time()
+            return
         self.on_response_complete()
+
+    def _write_now(self, answer: bytes) -> bool:
+        """Whether the answer was written, past the transport, which would do so at the end of the turn: who is answered
+        alone can read it while it is counted. What the system does not take at once is the transport's."""
+        if self.transport.get_write_buffer_size():
+            return False
+        try:
+            written = os.write(self._fd, answer)
+        except OSError:  # the transport will meet it too, and knows what follows
+            return False
+        if written < len(answer):
+            self.transport.write(answer[written:])
+        return True
 
     def _leave(self, ride: Ride) -> None:
         ride.response_complete = True

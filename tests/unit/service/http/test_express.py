@@ -170,7 +170,8 @@ def test_who_has_left_before_the_end_of_the_turn_takes_no_part(line: Line, execu
     carriage = Carriage()
     carriage.response_complete = True
     assignment: Any = SimpleNamespace(close=closed.append)
-    line.join(passenger(carriage, assignment=assignment))
+    line._waiting.append(passenger(carriage, assignment=assignment))
+    line.depart()
     assert (executor.rows, len(closed), carriage.is_answered) == ([], 1, False)
 
 
