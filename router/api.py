@@ -8,7 +8,6 @@ from fastapi import APIRouter, FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
 
 from router.access import key_rows
 from router.acknowledgement import Applied
@@ -49,7 +48,7 @@ class ApiOptions:
     doorman: Doorman | None = None
 
 
-def create_app(controller: Controller, options: ApiOptions) -> ASGIApp:
+def create_app(controller: Controller, options: ApiOptions) -> Guard:
     """The whole admin port, as an ASGI app. The controller is started and closed by the caller."""
     app = FastAPI(
         title="Serin admin API",

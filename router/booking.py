@@ -10,7 +10,8 @@ from operator import add
 from typing import Protocol
 
 from router.blocks import Block
-from router.layout import ASSIGNED, OUTCOME, Outcome
+from router.errors import ShedReason
+from router.layout import ASSIGNED, OUTCOME, SHED, Outcome
 
 # Upper edges of the latency buckets in whole µs: 20 µs to 60 s, a tenth apart (rulings 11).
 LATENCY_EDGES_US = tuple(round(20 * 1.1**step) for step in range(157))
@@ -25,6 +26,8 @@ LED, FOLLOWED = "led", "followed"
 
 FAILED_NS = "failed_ns"
 """The part of TIME_NS that was spent on requests which got no answer from the model."""
+
+_SHED_AT = {reason: cell for cell, reason in enumerate(ShedReason)}
 
 _FAST_US = 65_536
 _LATENCY_AT = bytes(bisect_right(LATENCY_EDGES_US, micros) for micros in range(_FAST_US))
@@ -42,12 +45,14 @@ class VariantSeries:
     observe_run(compute_ns, rows): as `observe` of each with Outcome.OK, for requests that ran together; the first of
     them stands for the run.
     more(pairs): (cell, count) for the rows behind the first.
+    shed(reason): it was not run, for this reason; `observe` counts how it ended.
     """
 
     assigned: Callable[[int], None]
     observe: "Observe"
     observe_run: Callable[[int, "Sequence[RowTimes]"], None]
     more: Callable[[Sequence[tuple[int, int]]], None]
+    shed: Callable[[ShedReason], None]
     block: Block
 
 
@@ -127,7 +132,16 @@ def bind(block: Block) -> VariantSeries:
         for cell, count in pairs:
             extra[cell] += count
 
-    return VariantSeries(assign, observe, _run_observer(block), more, block)
+    return VariantSeries(assign, observe, _run_observer(block), more, _shed_counter(block), block)
+
+
+def _shed_counter(block: Block) -> Callable[[ShedReason], None]:
+    cells = block.family(SHED)
+
+    def shed(reason: ShedReason) -> None:
+        cells[_SHED_AT[reason]] += 1
+
+    return shed
 
 
 def _run_observer(block: Block) -> Callable[[int, Sequence[RowTimes]], None]:

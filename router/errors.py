@@ -27,19 +27,26 @@ class Kind(StrEnum):
 
 
 class ShedReason(StrEnum):
-    """Why a version did not take a request that it could have answered at another time."""
+    """Why a request was not run. Counters hold them in this order: new ones come last."""
 
     QUEUE_FULL = "queue_full"
     LONG_WAIT = "long_wait"
     DEADLINE = "deadline"
+    """It would have had to wait for too much of its time."""
     NOT_READY = "not_ready"
     UPSTREAM = "upstream"
+    LATE = "late"
+    """Its time was over, or too short to be run, when its turn came."""
+    RESTING = "resting"
+    """Its version has killed workers again and again."""
+    POISON = "poison"
+    DRAINING = "draining"
 
 
 class SerinError(Exception):
     """Base of all errors that are answered to a caller. `message` is shown as it is: no paths, no tracebacks in it.
 
-    `reason`: of those that shed load.
+    `reason`: of those that say that a request was not run, though it could be another time or elsewhere.
     """
 
     kind: ClassVar[Kind] = Kind.INTERNAL
@@ -99,6 +106,13 @@ class DeadlineExceeded(SerinError):
     """It was not done in the time that was given."""
 
     kind = Kind.DEADLINE_EXCEEDED
+
+
+class NotBegun(DeadlineExceeded):
+    """The time was over, or too short, before anything was run."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason=ShedReason.LATE)
 
 
 class Unimplemented(SerinError):

@@ -16,11 +16,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from router import telemetry
+from router.errors import ShedReason
 from router.exposures import ExposureUse
 from router.familiar import FamiliarReader
 from router.histograms import Histogram
 from router.inputs import INPUTS, QUALITY, input_counts
-from router.layout import ASSIGNED, OUTCOME, REJECTED, RESTARTS, WORKER, How, Outcome
+from router.layout import ASSIGNED, OUTCOME, REJECTED, RESTARTS, SHED, WORKER, How, Outcome
 from router.metrics import METRICS, VARIANT_LABELS, Labels, Sample, label_text
 from router.mirrors import DIFFERENCE_EDGES, MIRROR, counts_of
 from router.rewards import BAD, FEEDBACK, GOOD, ISSUED, REFUSALS, REFUSED, REFUSED_FEEDBACK
@@ -167,6 +168,8 @@ def _add_times(sums: _Sums, copy: BlockCopy) -> None:
     histogram = Histogram.of(edges, latency, times[0] / 1e9)
     sums.add_histogram("serin_request_duration_seconds", labels, histogram.thinned())
     edges = [micros / 1e6 for micros in telemetry.PHASE_EDGES_US]
+    for reason, count in zip(ShedReason, copy.family(SHED), strict=False):
+        _add_used(sums, "serin_shed_requests_total", (*labels, reason), count)
     for number, phase in enumerate(PHASES, start=1):
         histogram = Histogram.of(edges, copy.family(phase), times[number] / 1e9)
         sums.add_histogram("serin_request_phase_duration_seconds", (*labels, phase), histogram)

@@ -5,7 +5,6 @@ very expressions that Starlette routes by and on the decoded path alone, so that
 and no header can lead to a route past its row.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from re import Pattern
@@ -17,7 +16,7 @@ from starlette.types import Scope
 
 from router.access import Need
 from router.doorman import Doorman, Principal
-from router.errors import Internal, Kind, SerinError
+from router.errors import Internal
 
 Table = Mapping[str, Mapping[str, Need]]
 """Path template -> method -> need."""
@@ -43,20 +42,12 @@ class Gate:
         }
         self._rows = [_Row(compile_path(template)[0], needs) for template, needs in kept.items()]
         self._doorman = doorman
-        self.refused: Counter[Kind] = Counter()
 
     def admit(self, scope: Scope) -> Principal | None:
         """Who asks; None where nobody is asked. Raises Unauthenticated, PermissionDenied, ResourceExhausted.
 
         A path or method that is none needs any key: who has none is not told what there is.
         """
-        try:
-            return self._admit(scope)
-        except SerinError as error:
-            self.refused[error.kind] += 1
-            raise
-
-    def _admit(self, scope: Scope) -> Principal | None:
         needed = self.needed(scope["method"], scope["path"])
         headers = telling(scope["headers"])
         *others, (need, model) = needed or [(Need.ANY, None)]

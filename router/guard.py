@@ -5,6 +5,8 @@ origins (forged forms) are refused.
 """
 
 import secrets
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,7 +17,8 @@ from router.access import CHALLENGE
 from router.addressed import require_own_page
 from router.errors import Kind, PayloadTooLarge, SerinError
 from router.gate import Gate
-from router.status import STATUS
+from router.metrics import Sample
+from router.status import STATUS, rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Guard:
     def __init__(
         self, app: ASGIApp, hosts: frozenset[str] | None, limits: GuardLimits, gate: Gate | None = None
     ) -> None:
+        self.refused: Counter[str] = Counter()
         self._app = app
         self._hosts = hosts
         self._limits = limits
@@ -51,10 +55,16 @@ class Guard:
             if self._gate is not None:
                 scope["state"]["principal"] = self._gate.admit(scope)
         except SerinError as error:
+            self.refused[rejection(error)] += 1
             await error_response(error, request_id)(scope, receive, send)
             return
         passage = _Passage(receive, send, limit, request_id)
         await self._app(scope, passage.receive, passage.send)
+
+    def samples(self) -> Iterator[Sample]:
+        """Who was refused, by reason, since this process started."""
+        for reason, count in self.refused.items():
+            yield Sample("serin_admin_refused_requests_total", (reason,), count)
 
     def _check(self, headers: Headers, limit: int) -> None:
         named = {name.encode(): headers[name].encode("latin-1") for name in ("host", "origin") if name in headers}

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 MAGIC = int.from_bytes(b"SERINCNT", "little")
-LAYOUT_VERSION = 4
+LAYOUT_VERSION = 5
 CHUNK_BYTES = 4 * 1024 * 1024
 HEADER_BYTES = 4096
 
@@ -44,6 +44,9 @@ RECORD_HEADER_BYTES = 64
 # Families that `settle` must know: what came in, and how it ended.
 ASSIGNED = "assigned"
 OUTCOME = "outcome"
+
+# Why requests of a variant were not run: a cell each of `router.errors.ShedReason`.
+SHED = "shed"
 
 # The block of a worker itself: requests that reached no variant, and how often it was replaced.
 WORKER = "worker"
@@ -77,8 +80,8 @@ class Outcome(IntEnum):
     DIVERTED = 8
 
 
-# Cells of the two families, with room for words that later releases add.
-HOW_CELLS, OUTCOME_CELLS = 8, 16
+# Cells of these families, with room for words that later releases add.
+HOW_CELLS, OUTCOME_CELLS, SHED_CELLS = 8, 16, 16
 
 _CHUNK_NAME = re.compile(r"worker-(\d+)\.(\d+)\.seg")
 

@@ -39,6 +39,10 @@ METRICS = (
         "serin_requests_total", "counter", "Requests that a variant was given, by how they ended. Assignment is split,"
         " or direct (a named version or a rule).", (*_VARIANT, "assignment", "outcome"),
     ),
+    MetricName(
+        "serin_shed_requests_total", "counter", "Requests that a variant was given and that were not run, by why.",
+        (*_VARIANT, "reason"),
+    ),
     MetricName("serin_assigned_total", "counter", "Requests given to a variant, by what decided.", (*_VARIANT, "how")),
     MetricName(
         "serin_request_duration_seconds", "histogram", "Time from the assignment to the result, of requests that ran.",
@@ -173,6 +177,10 @@ METRICS = (
     MetricName(
         "serin_hook_backlog", "gauge", "Events behind the last one that is settled for a hook.", ("hook",),
         admin_only=True,
+    ),
+    MetricName(
+        "serin_admin_refused_requests_total", "counter", "Requests that the admin port refused for who asked, from"
+        " where or how much, since the controller started.", ("reason",), admin_only=True,
     ),
     MetricName("serin_audit_events", "gauge", "Events of the history.", admin_only=True),
     MetricName(

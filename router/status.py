@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from router.errors import Kind
+from router.errors import Kind, SerinError, ShedReason
 
 STATUS: Mapping[Kind, int] = {
     Kind.INVALID_ARGUMENT: 400,
@@ -32,3 +32,25 @@ GRPC_CODE: Mapping[Kind, str] = {
     Kind.UNSUPPORTED_MEDIA_TYPE: "INVALID_ARGUMENT",
 }
 """gRPC's name for it: the kind's own, but for the shades that only HTTP knows."""
+
+REJECTION: Mapping[Kind, str] = {
+    Kind.INVALID_ARGUMENT: "bad_request",
+    Kind.NOT_FOUND: "not_found",
+    Kind.PAYLOAD_TOO_LARGE: "too_large",
+    Kind.UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
+    Kind.REQUEST_TIMEOUT: "timeout",
+    Kind.UNAVAILABLE: "overloaded",
+    Kind.UNIMPLEMENTED: "unimplemented",
+    Kind.INTERNAL: "internal",
+    Kind.UNAUTHENTICATED: "unauthorized",
+    Kind.PERMISSION_DENIED: "forbidden",
+    Kind.RESOURCE_EXHAUSTED: "rate_limited",
+}
+"""The word by which a request is counted that was given to no version."""
+
+
+def rejection(error: SerinError) -> str:
+    """The same, of an error that may know more; "other" for what has no word."""
+    if error.reason in (ShedReason.NOT_READY, ShedReason.DRAINING):
+        return error.reason.value
+    return REJECTION.get(error.kind, "other")

@@ -33,6 +33,8 @@ from router.layout import (
     OUTCOME_CELLS,
     REJECTED,
     RESTARTS,
+    SHED,
+    SHED_CELLS,
     WORKER,
     BlockSpec,
     How,
@@ -220,6 +222,7 @@ def variant_spec(name: SeriesName, watched: Sequence[WatchedFamily]) -> BlockSpe
     assignment = "direct" if name.direct else "split"
     labels = {"model": name.model, "version": str(name.version), "variant": name.variant, "assignment": assignment}
     families = [(FIRST, cells), (MORE, cells), (ASSIGNED, HOW_CELLS), (OUTCOME, OUTCOME_CELLS)]
+    families.append((SHED, SHED_CELLS))
     families += [(LED, len(LATENCY_EDGES_US) + 1), (FOLLOWED, len(LATENCY_EDGES_US) + 1), (TIME_NS, 1 + len(PHASES))]
     families += [(FAILED_NS, 1 + len(PHASES))]
     families += [(phase, len(PHASE_EDGES_US) + 1) for phase in PHASES]

@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from router.errors import DeadlineExceeded, FailedPrecondition, ResourceExhausted, SerinError, Unavailable
+from router.errors import DeadlineExceeded, FailedPrecondition, ResourceExhausted, SerinError, ShedReason, Unavailable
 from router.sources import shown
 from router.targets import Target
 
@@ -132,13 +132,16 @@ class Upstreams:
             finally:
                 await response.aclose()
         except httpx.PoolTimeout as error:
-            raise ResourceExhausted(f"{target}: all connections to the upstream are in use") from error
+            text = f"{target}: all connections to the upstream are in use"
+            raise ResourceExhausted(text, reason=ShedReason.UPSTREAM) from error
         except httpx.ConnectTimeout as error:
-            raise Unavailable(f"{target}: no connection to the upstream within {CONNECT_SECONDS:g} s") from error
+            text = f"{target}: no connection to the upstream within {CONNECT_SECONDS:g} s"
+            raise Unavailable(text, reason=ShedReason.UPSTREAM) from error
         except httpx.TimeoutException as error:
             raise DeadlineExceeded(f"{target} did not answer within {upstream.timeout_seconds:g} s") from error
         except (httpx.HTTPError, OSError) as error:
-            raise Unavailable(f"{target} cannot be reached ({type(error).__name__})", retry_after_seconds=1) from error
+            text = f"{target} cannot be reached ({type(error).__name__})"
+            raise Unavailable(text, retry_after_seconds=1, reason=ShedReason.UPSTREAM) from error
         if body is None:
             raise Unavailable(f"{target} answered with more than {max_bytes} bytes")
         return Answer(response.status_code, response.headers, body)

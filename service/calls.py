@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from router.errors import InvalidArgument, Kind, ResourceExhausted
+from router.errors import InvalidArgument, Kind, ResourceExhausted, SerinError
 from router.telemetry import How, Outcome, VariantSeries
 from service.feedback import Stamp
 from service.protocol.classification import classified
@@ -100,6 +100,12 @@ class Assignment(Struct):
             self.unit.observe(outcome, result - self.started_ns, phases, self.cells, self.leads)
         if self.guards is not None:
             self.guards.closed(self, outcome)
+
+    def fail(self, error: SerinError) -> None:
+        """Book a request that an error ended, also by why it was not run."""
+        if error.reason is not None:
+            self.series.shed(error.reason)
+        self.close(OUTCOME_OF_KIND.get(error.kind, Outcome.ERROR))
 
     def become(self, other: "Assignment") -> None:
         """Go on as another one; whoever is to close it holds this one."""

@@ -21,6 +21,7 @@ from router.exposition import Build, Exposition, Extra, RouteWeight, render
 from router.exposures import DIRECTORY as EXPOSURES
 from router.exposures import exposure_uses
 from router.familiar import FamiliarReader
+from router.guard import Guard
 from router.internal import TokenOnly
 from router.metrics import Sample
 from router.pilot import Pilot
@@ -92,7 +93,12 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         if keys is not None:
             stack.push_async_callback(_cancelled, asyncio.create_task(keys.run()))
         known = keys.samples if keys is not None else tuple[Sample, ...]
-        samples = lambda: (*outside.samples(pilot), *tls_samples(ADMIN, tls), *_audit(controller), *known())  # noqa: E731
+        app: Guard
+
+        def samples() -> tuple[Sample, ...]:
+            told = (*tls_samples(ADMIN, tls), *_audit(controller), *known())
+            return (*outside.samples(pilot), *told, *app.samples())
+
         metrics = _metrics(settings, controller, samples)
         options = _options(lifeline.config, settings, metrics, doorman)
         desk = Desk(pilot, store, settings.state)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from random import random
 from time import monotonic_ns, perf_counter_ns
 
-from router.errors import NotFound, ResourceExhausted, Unavailable
+from router.errors import NotFound, ResourceExhausted, ShedReason, Unavailable
 from router.names import shown
 from router.routes import Route, RouteTable, Variant, resolve
 from router.split import choose
@@ -99,7 +99,7 @@ class Dataplane:
             loaded.executor.room.require(FAR_NS, now)
         except ResourceExhausted as full:
             assignment = self.assign(Call(model, None, headers, now, now), InferRequest({}))
-            assignment.close(Outcome.SHED)
+            assignment.fail(full)
             raise Refused(assignment, full) from full
 
     def assign(self, call: Call, request: InferRequest) -> Assignment:
@@ -259,7 +259,7 @@ class Dataplane:
     def _named(self, bound: BoundRoute, reference: str) -> Variant:
         version = resolve(bound.route, reference)
         if (reason := self.table.unavailable.get(bound.route.model, {}).get(version)) is not None:
-            raise Unavailable(f"{bound.route.model}:{version} cannot be served: {reason}")
+            raise Unavailable(f"{bound.route.model}:{version} cannot be served: {reason}", reason=ShedReason.NOT_READY)
         if version not in self.table.wanted.get(bound.route.model, {}):
             known = ", ".join(map(str, sorted(self.table.wanted.get(bound.route.model, {})))) or "none"
             raise NotFound(f"{bound.route.model} has no version {version} to serve; it has: {known}")
@@ -340,9 +340,8 @@ class Dataplane:
             wanted = [v.version for v in sorted(bound.route.variants, key=lambda v: -v.weight_ppm)]
         found = next(filter(None, (self._engine.peek(model, version) for version in wanted)), None)
         if found is None:
-            raise Unavailable(
-                f"{model} is not ready: {self._engine.not_ready_reason(model, wanted[0])}", retry_after_seconds=1
-            )
+            why = self._engine.not_ready_reason(model, wanted[0])
+            raise Unavailable(f"{model} is not ready: {why}", retry_after_seconds=1, reason=ShedReason.NOT_READY)
         return found
 
     def version_of(self, model: str, reference: str) -> int:
@@ -358,5 +357,6 @@ class Dataplane:
         broken = self.table.unavailable.get(model)
         if broken:
             reasons = "; ".join(f"version {version}: {reason}" for version, reason in sorted(broken.items())[:5])
-            return Unavailable(f"{model} has no version that can be served ({reasons})")
+            text = f"{model} has no version that can be served ({reasons})"
+            return Unavailable(text, reason=ShedReason.NOT_READY)
         return NotFound(f"there is no model {shown(model)}; GET /v2/models lists those there are")

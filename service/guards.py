@@ -193,6 +193,8 @@ class Guards:
             if reason is None or reason not in fallback.rule.reasons:
                 raise
             self._log(assignment, error)
+            if isinstance(error, SerinError) and error.reason is not None:
+                assignment.series.shed(error.reason)
         assignment.close(OUTCOME_OF_REASON[reason])
         if fallback.failed(assignment.variant, reason, perf_counter_ns()):
             self.means.tell()

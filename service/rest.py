@@ -21,7 +21,7 @@ from router.errors import (
     Unimplemented,
 )
 from router.gate import Gate, require_rows, with_schemes
-from router.status import STATUS
+from router.status import STATUS, rejection
 from service.about import EXTENSIONS, PLATFORM, About, shown_shape
 from service.dataplane import Dataplane
 from service.front import Front
@@ -45,7 +45,7 @@ from service.http.mlflow import add_mlflow
 from service.http.pages import add_pages
 from service.http.status import error_body, error_headers
 from service.http.v1 import add_v1
-from service.http.v2 import REASON, V2, request_id_of
+from service.http.v2 import V2, request_id_of
 from service.needs import PUBLIC_PORT
 from service.triton import add_triton
 
@@ -147,7 +147,7 @@ def _before(app: ASGIApp, front: Front) -> ASGIApp:
             try:
                 scope["state"]["principal"] = gate.admit(scope)
             except SerinError as error:
-                rejected(REASON.get(error.kind, "other"))
+                rejected(rejection(error))
                 await _failed(Request(scope), error)(scope, receive, told)
                 return
         await app(scope, receive, told)

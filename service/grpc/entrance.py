@@ -8,8 +8,9 @@ import grpc
 from router.access import Need
 from router.doorman import Doorman, Principal
 from router.errors import SerinError
+from router.status import rejection
 from service.grpc.answers import Context, fail, headers_of, joined, note
-from service.http.v2 import REASON, request_id_of
+from service.http.v2 import request_id_of
 from service.needs import GRPC_PORT
 
 ALL_MODELS = {"ModelStatistics"}
@@ -34,7 +35,7 @@ class Entrance(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         try:
             self._doorman.permit(headers, GRPC_PORT.get(details.method, Need.ANY))
         except SerinError as error:
-            self._rejected(REASON.get(error.kind, "other"))
+            self._rejected(rejection(error))
             return _refusal(error, request_id_of(headers.get(b"x-request-id")))
         return await continuation(details)
 

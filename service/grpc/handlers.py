@@ -8,10 +8,11 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from router.errors import InvalidArgument, RequestTimeout, SerinError, Unavailable
+from router.errors import InvalidArgument, RequestTimeout, SerinError, ShedReason, Unavailable
+from router.status import rejection
 from service.grpc.answers import Context, Unary, fail, headers_of, note
 from service.grpc.connections import Connections
-from service.http.v2 import REASON, request_id_of
+from service.http.v2 import request_id_of
 
 Streaming = Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]]
 
@@ -89,7 +90,8 @@ class Handlers:
 
     def _require_staying(self) -> None:
         if self.leaving:
-            raise Unavailable("this server is going down; ask another", retry_after_seconds=1)
+            text = "this server is going down; ask another"
+            raise Unavailable(text, retry_after_seconds=1, reason=ShedReason.DRAINING)
 
     async def _message(self, context: Context) -> bytes:
         """Raises RequestTimeout, InvalidArgument."""
@@ -105,7 +107,7 @@ class Handlers:
 
     async def _refuse(self, error: SerinError, context: Context) -> None:
         request_id = request_id_of(headers_of(context).get(b"x-request-id"))
-        self._rejected(REASON.get(error.kind, "other"))
+        self._rejected(rejection(error))
         note(error, request_id)
         await fail(context, error, [("x-request-id", request_id)])
 

@@ -11,14 +11,15 @@ from xxhash import xxh3_64_intdigest
 
 from router.access import Need
 from router.doorman import Doorman
-from router.errors import DeadlineExceeded, Internal, Kind, SerinError, Unavailable
+from router.errors import Internal, Kind, NotBegun, SerinError, Unavailable
+from router.status import REJECTION, rejection
 from router.telemetry import Outcome
 from service.calls import priority_of, time_allowed_ns
-from service.dataplane import OFF_LOOP_BYTES, OUTCOME_OF_KIND, Assignment, Call, Dataplane
+from service.dataplane import OFF_LOOP_BYTES, Assignment, Call, Dataplane
 from service.grpc.answers import Context, Trailers, fail, headers_of, note, trailers_of
 from service.grpc.streams import until
 from service.http.replies import fields, served, told
-from service.http.v2 import REASON, V2, Bounds, request_id_of
+from service.http.v2 import V2, Bounds, request_id_of
 from service.pb.messages import ModelStreamInferResponse
 from service.protocol.messages import InferRequest
 from service.protocol.proto_codec import decode, encode, parse
@@ -88,11 +89,11 @@ class Inference:
         try:
             return await self._infer(body, arrival)
         except SerinError as error:
-            self.rejected(REASON.get(error.kind, "other"))
+            self.rejected(rejection(error))
             note(error, arrival.request_id)
             return Answer(error=error)
         except Exception:
-            self.rejected(REASON[Kind.INTERNAL])
+            self.rejected(REJECTION[Kind.INTERNAL])
             log.exception("request failed", extra={"request_id": arrival.request_id})
             return Answer(error=Internal("the gateway failed; its log has why"))
         finally:
@@ -128,14 +129,14 @@ class Inference:
     async def _run(self, assignment: Assignment, call: Call, request: InferRequest, request_id: str) -> Answer:
         try:
             if perf_counter_ns() >= call.deadline_ns:  # nobody waits for it; a run on the loop would not ask
-                raise DeadlineExceeded("the deadline was over before the request could run")
+                raise NotBegun("the deadline was over before the request could run")
             response = await self._dataplane.infer(assignment, call, request)
             if sum(output.array.size for output in response.outputs) * 8 <= OFF_LOOP_BYTES:
                 message = encode(response, request)
             else:
                 message = await asyncio.to_thread(encode, response, request)
         except SerinError as error:
-            assignment.close(OUTCOME_OF_KIND.get(error.kind, Outcome.ERROR))
+            assignment.fail(error)
             note(error, request_id)
             return Answer(error=error, headers=fields(served(assignment)))
         except asyncio.CancelledError:

@@ -21,16 +21,16 @@ from router.doorman import Doorman
 from router.errors import (
     Cancelled,
     Internal,
-    Kind,
     NotFound,
     PayloadTooLarge,
     RequestTimeout,
     SerinError,
     Unavailable,
 )
+from router.status import rejection
 from router.telemetry import Outcome
 from service.calls import Assignment, Refused, priority_of, time_allowed_ns
-from service.dataplane import OFF_LOOP_BYTES, OUTCOME_OF_KIND, Call, Dataplane
+from service.dataplane import OFF_LOOP_BYTES, Call, Dataplane
 from service.http.express import Express
 from service.http.reading import Left, joined, read_body, too_large
 from service.http.replies import (
@@ -53,21 +53,6 @@ from service.protocol.rows_codec import Spoken
 from service.runtime.gates import DEFAULT_PRIORITY
 
 log = logging.getLogger("serin.request")
-
-REASON: Mapping[Kind, str] = {
-    Kind.INVALID_ARGUMENT: "bad_request",
-    Kind.NOT_FOUND: "not_found",
-    Kind.PAYLOAD_TOO_LARGE: "too_large",
-    Kind.UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type",
-    Kind.REQUEST_TIMEOUT: "timeout",
-    Kind.UNAVAILABLE: "overloaded",
-    Kind.UNIMPLEMENTED: "unimplemented",
-    Kind.INTERNAL: "internal",
-    Kind.UNAUTHENTICATED: "unauthorized",
-    Kind.PERMISSION_DENIED: "forbidden",
-    Kind.RESOURCE_EXHAUSTED: "rate_limited",
-}
-"""Words of `serin_rejected_requests_total`."""
 
 NO_PATH = "there is nothing at this path; inference is POST /v2/models/{model}[/versions/{version}]/infer"
 
@@ -243,7 +228,7 @@ class V2:
         refused by the head alone, which is counted there."""
         if isinstance(error, Refused):
             return failed(error, arrival.request_id, served(error.assignment) + lines)
-        self._rejected(REASON.get(error.kind, "other"))
+        self._rejected(rejection(error))
         return failed(error, arrival.request_id, lines)
 
     async def _read(self, receive: Receive) -> bytes:
@@ -296,7 +281,7 @@ class V2:
             if arrival.headers.get(b"accept-encoding") in CODINGS:
                 reply = await compressed(reply, arrival)
         except SerinError as error:
-            assignment.close(OUTCOME_OF_KIND.get(error.kind, Outcome.ERROR))
+            assignment.fail(error)
             return failed(error, arrival.request_id, served(assignment))
         except asyncio.CancelledError:
             assignment.close(Outcome.CANCELLED)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from router.errors import InvalidArgument
+from router.errors import InvalidArgument, ShedReason
 
 POISON, SUSPECTS = "poison", "suspects"
 Told = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -34,7 +34,8 @@ class Accused:
         if body_hash in self._poison:
             raise Poison(
                 "two workers died of running this very request on this version, so it is not run again; "
-                "another version may answer it"
+                "another version may answer it",
+                reason=ShedReason.POISON,
             )
 
     def clear(self, body_hash: int) -> None:

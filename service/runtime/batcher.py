@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 
-from router.errors import Cancelled, DeadlineExceeded
+from router.errors import Cancelled, DeadlineExceeded, NotBegun
 from service.runtime.executor import Executor, Interrupted, run_noted
 from service.runtime.gates import DEFAULT_PRIORITY
 from service.runtime.jobs import Job, Recalled
@@ -108,7 +108,7 @@ class Batcher:
             if seat.done():
                 continue  # its caller has left
             if seat.deadline_ns <= now:
-                seat.refuse(DeadlineExceeded("the deadline was over before the request could run"))
+                seat.refuse(NotBegun("the deadline was over before the request could run"))
                 continue
             groups.setdefault(seat.key, []).append(seat)
         for group in groups.values():
@@ -140,7 +140,7 @@ class Batcher:
 
     async def _in_thread(self, seat: Seat) -> Ran:
         if seat.deadline_ns <= seat.arrived_ns:
-            raise DeadlineExceeded("the deadline was over before the request could run")
+            raise NotBegun("the deadline was over before the request could run")
         busy = self._leading >= self.limits.runs
         if busy:
             self._room.require(seat.deadline_ns, seat.arrived_ns)
@@ -228,7 +228,7 @@ class Batcher:
         if late and len(late) < len(self._queue):
             self._room.doubt()
             for seat in late:
-                seat.refuse(DeadlineExceeded("the deadline would be over before the model could answer"))
+                seat.refuse(NotBegun("the deadline would be over before the model could answer"))
 
     def _answer(self, seats: Sequence[Seat], future: "asyncio.Future[tuple[list[Outcome], int, int]]") -> None:
         error = future.exception()

@@ -140,7 +140,7 @@ class Engine:
             raise Unavailable(
                 f"{model}:{version} has killed workers again and again and rests for a while",
                 retry_after_seconds=left,
-                reason=ShedReason.NOT_READY,
+                reason=ShedReason.RESTING,
             )
         loaded.users += 1
         return loaded
@@ -364,4 +364,4 @@ class Engine:
             return NotFound(f"{model}:{version} is not loaded; ready: {ready}")
         words = {VersionState.LOADING: "is loading", VersionState.UNLOADING: "is being unloaded"}
         state = words.get(record.state, f"is not available ({record.reason})")
-        return Unavailable(f"{model}:{version} {state}; ready: {ready}")
+        return Unavailable(f"{model}:{version} {state}; ready: {ready}", reason=ShedReason.NOT_READY)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any, Protocol
 
-from router.errors import Cancelled, DeadlineExceeded, SerinError
+from router.errors import Cancelled, DeadlineExceeded, NotBegun, SerinError
 from service.protocol.tensors import Array
 from service.runtime.accused import Accused
 from service.runtime.adaptive import AdaptiveLimit
@@ -203,7 +203,7 @@ class Executor:
     async def _run_job(self, job: "Job[list[Array]]", deadline_ns: int, priority: int) -> Ran:
         arrived = perf_counter_ns()
         if deadline_ns <= arrived:
-            raise DeadlineExceeded("the deadline was over before the request could run")
+            raise NotBegun("the deadline was over before the request could run")
         turn = await self.take_turn(deadline_ns, priority)
         future = self.submit(job, turn)
         outputs, begun, ended = await self._result(future, job, deadline_ns)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter_ns, thread_time_ns
 from typing import Generic, TypeVar
 
-from router.errors import Cancelled, DeadlineExceeded
+from router.errors import Cancelled, NotBegun
 from service.runtime.gates import DEFAULT_PRIORITY, Gate
 from service.runtime.pool import Pool
 from service.runtime.seats import Feeds
@@ -46,7 +46,7 @@ class Turn:
             raise Recalled("the version was taken out of the route")
         if gate not in self._held:
             self._over = True
-            raise DeadlineExceeded("the deadline was over while the request waited for its turn")
+            raise NotBegun("the deadline was over while the request waited for its turn")
 
     def recall(self) -> None:
         """Wait no more."""

@@ -14,8 +14,10 @@ from router.errors import (
     FailedPrecondition,
     Internal,
     InvalidArgument,
+    NotBegun,
     ResourceExhausted,
     SerinError,
+    ShedReason,
     Unavailable,
 )
 from router.routes import Wanted
@@ -154,7 +156,7 @@ class RemoteExecutor(Executor):
         arrived = perf_counter_ns()
         try:
             if deadline_ns <= arrived:
-                raise DeadlineExceeded("the deadline was over before the request could be sent")
+                raise NotBegun("the deadline was over before the request could be sent")
             turn = await self.take_turn(deadline_ns, priority)
         except BaseException:
             work.close()
@@ -216,9 +218,9 @@ def failure(target: Target, answer: Answer) -> SerinError:
     if answer.status in CALLERS_FAULT:
         return InvalidArgument(said or text)
     if answer.status == 429:
-        return ResourceExhausted(text, retry_after_seconds=1)
+        return ResourceExhausted(text, retry_after_seconds=1, reason=ShedReason.UPSTREAM)
     if answer.status in (502, 503):
-        return Unavailable(text, retry_after_seconds=1)
+        return Unavailable(text, retry_after_seconds=1, reason=ShedReason.UPSTREAM)
     return DeadlineExceeded(text) if answer.status in (408, 504) else Internal(text)
 
 

@@ -8,7 +8,7 @@ or for half of the time that he has; and what cannot be done in time any more is
 
 from collections.abc import Callable
 
-from router.errors import DeadlineExceeded, ResourceExhausted, ShedReason
+from router.errors import NotBegun, ResourceExhausted, ShedReason
 
 STANDING_NS = 250_000_000
 """A queue that has had SHORT or more in it for so long stands: it is no burst."""
@@ -70,10 +70,10 @@ class Room:
         return self.queued > 0 and deadline_ns - now_ns < self.mean_ns
 
     def require_time(self, deadline_ns: int, now_ns: int) -> None:
-        """Raises DeadlineExceeded for who is `too_late`."""
+        """Raises NotBegun for who is `too_late`."""
         if self.too_late(deadline_ns, now_ns):
             self.doubt()
-            raise DeadlineExceeded("the deadline would be over before the model could answer")
+            raise NotBegun("the deadline would be over before the model could answer")
 
     def doubt(self) -> None:
         """Nobody was begun for the time that a run is said to take."""

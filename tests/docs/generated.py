@@ -8,7 +8,7 @@ from typing import Any
 
 from router import spec
 from router.access import ASKED, Need
-from router.errors import Kind
+from router.errors import Kind, ShedReason
 from router.layout import How, Outcome
 from router.metrics import KSERVE, METRICS, TRITON
 from router.mirrors import DROPS
@@ -109,7 +109,7 @@ def label_words() -> str:
         "how": (how.name.lower() for how in How),
         "phase": PHASES,
         "state": (state for state in STATES if state != "ABSENT"),
-        "reason": (*SERVED_REASONS, *DROPS, *REJECTIONS, *REFUSALS),
+        "reason": dict.fromkeys((*SERVED_REASONS, *DROPS, *ShedReason, *REJECTIONS, *REFUSALS)),
         "result": ("same", "different", GOOD, BAD),
         "limit": ("requests", "keys", "failures"),
     }

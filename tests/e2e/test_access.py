@@ -205,6 +205,17 @@ def test_an_event_stream_ends_when_its_key_is_taken_back(keyed: Keyed) -> None:
         assert not [line for line in lines if line.startswith("data:")]
 
 
+def test_who_is_turned_away_from_the_admin_port_is_counted(keyed: Keyed) -> None:
+    def refused() -> float:
+        page = httpx.get(f"{keyed.running.admin}/metrics", headers={"X-API-Key": keyed.keys["seer"]})
+        name = 'serin_admin_refused_requests_total{reason="unauthorized"} '
+        return sum(float(line.removeprefix(name)) for line in page.text.splitlines() if line.startswith(name))
+
+    before = refused()
+    assert httpx.get(f"{keyed.running.admin}/api/v1/status").status_code == 401
+    assert refused() == before + 1
+
+
 def test_a_file_that_is_wrong_changes_nothing_and_is_told(keyed: Keyed) -> None:
     good = keyed.file.read_text()
     keyed.file.write_text("nonsense")

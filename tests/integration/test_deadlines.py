@@ -122,6 +122,29 @@ async def test_who_waits_longer_than_he_will_is_answered_504_and_never_run(world
     assert world.counted.begun == 2
 
 
+async def counted(world: World, reason: str) -> float:
+    """How many requests of digits were not run for this reason, by `/metrics`."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.plain)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    async with asyncio.timeout(20):
+        page = (await reader.read()).decode()
+    writer.close()
+    name = f'serin_shed_requests_total{{model="digits",reason="{reason}",'
+    return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(name))
+
+
+@pytest.mark.parametrize("which", ["lane", "plain"])
+async def test_what_is_not_run_is_counted_by_why(world: World, which: str) -> None:
+    world.executor.room.most = 1
+    first = asyncio.create_task(status(world.lane, request()))
+    await until(lambda: world.counted.begun == 1)
+    late = asyncio.create_task(status(getattr(world, which), request("Serin-Timeout: 0.2")))
+    await until(lambda: world.queued() == 1)
+    assert await status(getattr(world, which), request()) == 429
+    assert [await late, await first] == [504, 200]
+    assert [await counted(world, reason) for reason in ("queue_full", "late", "long_wait")] == [1, 1, 0]
+
+
 @pytest.mark.parametrize("which", ["lane", "plain", "v1"])
 async def test_who_leaves_while_he_waits_is_never_run(world: World, which: str) -> None:
     port = world.plain if which == "plain" else world.lane

@@ -8,6 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from router.counters import Segment, settle
+from router.errors import ShedReason
 from router.exposition import Build, Exposition, Extra, RouteWeight, render
 from router.exposures import ExposureUse
 from router.inputs import Feature, input_series
@@ -47,6 +48,12 @@ class Gateway:
         for _ in range(count):
             series.assigned(how)
             series.observe(Outcome.OK, 500_000, PHASE_TIMES, cells)
+
+    def shed(self, slot=0, reason=ShedReason.QUEUE_FULL):
+        series = self.worker(slot).variant(NAME, WATCHED, 0)
+        series.assigned(How.SPLIT_DRAWN)
+        series.shed(reason)
+        series.observe(Outcome.SHED, 0, PHASE_TIMES, ())
 
     def mirrored(self, slot=0, different=1):
         series = mirror_series(self.worker(slot), MirrorName("digits", 2, "canary", 1), [("label", "exact")], 0)
@@ -227,6 +234,7 @@ def test_label_values_stay_on_their_line_and_short(gateway):
 
 def test_every_series_is_in_the_table_with_its_labels(gateway):
     gateway.requests(2)
+    gateway.shed()
     gateway.worker().version("digits", 2).state("READY")
     gateway.worker().worker().rejected("not_found")
     served = gateway.worker().served(NAME, "canary", "error", WATCHED)
@@ -247,6 +255,15 @@ def test_every_series_is_in_the_table_with_its_labels(gateway):
         for sample in family.samples:
             assert set(sample.labels) - {"le"} == set(metric.labels)
     assert {family.name for family in families} == set(table)
+
+
+def test_why_requests_were_not_run_adds_up_by_reason_over_the_workers(gateway):
+    gateway.shed(0)
+    gateway.shed(1)
+    gateway.shed(1, ShedReason.POISON)
+    assert gateway.value("serin_shed_requests_total", **CANARY, reason="queue_full") == 2
+    assert gateway.value("serin_shed_requests_total", **CANARY, reason="poison") == 1
+    assert gateway.value("serin_shed_requests_total", **CANARY, reason="late") is None
 
 
 def test_runs_and_their_rows_of_all_workers_add_up(gateway):

@@ -9,8 +9,9 @@ import grpc
 import numpy as np
 import pytest
 
-from router.errors import Internal, NotFound, Unavailable
+from router.errors import Internal, NotFound, ShedReason, Unavailable
 from router.telemetry import Outcome
+from service.calls import Assignment
 from service.grpc import inference as inference_module
 from service.grpc.answers import headers_of
 from service.grpc.inference import Inference
@@ -50,6 +51,7 @@ class Dataplane:
         self.result = result
         self.calls: list[Any] = []
         self.closed: list[Outcome] = []
+        self.shed: list[ShedReason] = []
         self.ran = 0
 
     def expect(self, model: str) -> None:
@@ -58,8 +60,8 @@ class Dataplane:
 
     def assign(self, call: Any, request: Any) -> Any:
         self.calls.append(call)
-        told = {"version": 2, "variant": "canary", "revision": 7, "reason": "", "stamp": None, "cells": ()}
-        return SimpleNamespace(close=self.closed.append, outcome=Outcome.OK, **told)
+        series: Any = SimpleNamespace(observe=lambda outcome, *_: self.closed.append(outcome), shed=self.shed.append)
+        return Assignment("digits", "canary", 2, 7, series, 0, 0)
 
     async def infer(self, assignment: Any, call: Any, request: Any) -> InferResponse:
         self.ran += 1
@@ -121,7 +123,7 @@ async def test_after_its_deadline_a_call_reaches_no_model() -> None:
     dataplane = Dataplane()
     code, _ = await refusal(door(dataplane)[0], body(), Context(remaining=0.0))
     assert code == "DEADLINE_EXCEEDED"
-    assert (dataplane.ran, dataplane.closed) == (0, [Outcome.TIMEOUT])
+    assert (dataplane.ran, dataplane.closed, dataplane.shed) == (0, [Outcome.TIMEOUT], [ShedReason.LATE])
 
 
 @pytest.mark.parametrize(("late_ns", "outcome"), [(0, Outcome.CANCELLED), (10**9, Outcome.TIMEOUT)])
