@@ -11,6 +11,7 @@ import orjson
 
 from service.protocol.errors import BadRequest, NonFiniteOutput, quoted
 from service.protocol.limits import Limits
+from service.protocol.long_lists import LONG_BYTES, set_aside
 from service.protocol.messages import InferResponse, OutputTensor, Parameter
 from service.protocol.non_finite import quote_non_finite
 from service.protocol.structure import check_structure
@@ -69,8 +70,13 @@ _PARAMETERS = msgspec.json.Decoder(dict[str, str | int | float | bool | None] | 
 
 
 def read_request(text: bytes, limits: Limits) -> WireRequest:
-    """Raises BadRequest for what is not the JSON of a V2 request within the limits. Tensor data stays text."""
-    check_structure(text, limits.max_json_depth, 2 * (limits.max_inputs + limits.max_outputs) + 2)
+    """Raises BadRequest for what is not the JSON of a V2 request within the limits. Tensor data stays text, which may
+    not be JSON where it is a long list."""
+    if len(text) > LONG_BYTES and (cut := set_aside(text)) is not None:
+        wire = _read_around(*cut, limits)
+        if wire is not None:
+            return wire
+    check_structure(text, limits.max_json_depth, _most_objects(limits))
     try:
         try:
             return _REQUEST.decode(text)
@@ -88,6 +94,24 @@ def read_request(text: bytes, limits: Limits) -> WireRequest:
         raise BadRequest(f"the JSON is nested more than {limits.max_json_depth} levels deep") from error
     except ValueError as error:
         raise BadRequest(f"not valid JSON: {error}") from error
+
+
+def _read_around(text: bytes, lists: dict[bytes, memoryview], limits: Limits) -> WireRequest | None:
+    """A request whose long lists were set aside; None where something is wrong, or where one is not a tensor's data."""
+    try:
+        check_structure(text, limits.max_json_depth, _most_objects(limits))
+        wire = _REQUEST.decode(text)
+    except (BadRequest, ValueError, RecursionError):
+        return None
+    for tensor in wire.inputs:
+        whole = lists.pop(bytes(tensor.data), None)
+        if whole is not None:
+            tensor.data = msgspec.Raw(whole)
+    return None if lists else wire
+
+
+def _most_objects(limits: Limits) -> int:
+    return 2 * (limits.max_inputs + limits.max_outputs) + 2
 
 
 def read_parameters(data: msgspec.Raw, limits: Limits) -> dict[str, Parameter]:

@@ -44,6 +44,7 @@ _NOT_STRUCTURE = bytes(code for code in range(256) if code not in b"[],")
 _BRACKETS_TO_SPACES = bytes.maketrans(b"[]", b"  ")
 _WIDE = {"d": np.dtype(np.float64), "i": np.dtype(np.int64), "u": np.dtype(np.uint64)}
 _MINUS_ZERO = re.compile(rb"-0[ \t\r\n]*+(?:,|\Z)")
+_NOTHING = re.compile(rb"[ \t\r\n,]*+")
 _NESTED = re.compile(rb"\[\s*\[")
 
 
@@ -83,11 +84,11 @@ def number_array(datatype: Datatype, values: list[Any]) -> Array:
 
 def _patient(tensor: InputTensor, datatype: Datatype, text: bytes) -> Array:
     """Raises the reason, or returns the array; the text bounds `tensor.elements` before anything is allocated."""
-    inner = _flattened(tensor, text)
+    inner, first, last = _flattened(tensor, text)
     array = np.empty(tensor.elements, datatype.dtype)
     parser = simdjson.Parser()  # of this call alone: one of its documents at a time may live
     done = 0
-    for piece in _pieces(inner):
+    for piece in _pieces(inner, first, last):
         values = _quickly(parser, datatype, piece)
         if values is None:
             values = _parsed(tensor, datatype, piece)
@@ -107,7 +108,7 @@ def _quickly(parser: simdjson.Parser, datatype: Datatype, piece: bytes) -> Array
         return None
     width = "d" if datatype.name in FLOATS else kind
     # An integer has no sign of zero, and would lose the one that a fraction has.
-    if width == "d" and _MINUS_ZERO.search(piece):
+    if width == "d" and b"-" in piece and _MINUS_ZERO.search(piece):
         return None
     try:
         document: Any = parser.parse(b"[" + piece + b"]")
@@ -124,20 +125,20 @@ def _quickly(parser: simdjson.Parser, datatype: Datatype, piece: bytes) -> Array
     return wide
 
 
-def _flattened(tensor: InputTensor, text: bytes) -> bytes:
-    """What is between the brackets: numbers and commas. The nesting has been compared with the shape."""
+def _flattened(tensor: InputTensor, text: bytes) -> tuple[bytes, int, int]:
+    """A text, and from where to where it is numbers and commas alone. Its nesting has been compared with the shape."""
     if not text.startswith(b"["):
         if tensor.shape == () and text[:1] not in b"{n":
-            return text
+            return text, 0, len(text)
         raise BadRequest(f"input {quoted(tensor.name)}: data must be a list")
     if 2 * tensor.elements > len(text):
         raise _wrong_count(tensor, None)
     if text.find(b"[", 1) < 0:
-        return text[1:-1]
+        return text, 1, len(text) - 1
     structure = text.translate(None, _NOT_STRUCTURE)
     if len(structure) != _nesting_bytes(tensor.shape) or structure != _nesting(tensor.shape):
         raise BadRequest(f"input {quoted(tensor.name)}: nested data does not have the shape {list(tensor.shape)}")
-    return text.translate(_BRACKETS_TO_SPACES)
+    return text.translate(_BRACKETS_TO_SPACES), 0, len(text)
 
 
 def _nesting(shape: tuple[int, ...]) -> bytes:
@@ -156,17 +157,19 @@ def _nesting_bytes(shape: tuple[int, ...]) -> int:
     return length
 
 
-def _pieces(inner: bytes) -> Iterator[bytes]:
-    """The text cut at commas. Numbers hold none, so a piece is a list without its brackets."""
-    if not inner.strip(b" \t\r\n,"):
+def _pieces(text: bytes, start: int, last: int) -> Iterator[bytes]:
+    """A part of the text cut at commas. Numbers hold none, so a piece is a list without its brackets."""
+    if _NOTHING.fullmatch(text, start, last):
         # Nothing but commas is not an empty list; a shape without elements may have any nesting of them.
         return
-    start = 0
-    while start < len(inner):
-        end = inner.find(b",", start + PIECE_BYTES)
-        end = len(inner) if end < 0 else end
-        yield inner[start:end]
+    while True:
+        end = text.find(b",", start + PIECE_BYTES, last)
+        if end < 0:
+            break
+        yield text[start:end]
         start = end + 1
+    rest = text[start:last]
+    yield rest if rest.strip(b" \t\r\n") else b","  # behind a comma comes a number
 
 
 def _parsed(tensor: InputTensor, datatype: Datatype, piece: bytes) -> Array:

@@ -1,7 +1,7 @@
 """Bounds on the structure of a JSON text (depth, number of objects), found before a parser sees it.
 
 The parser skips deep values by recursion and builds an object for each input, so both are bounded here, in constant
-memory and about a nanosecond a byte; a text with few brackets, as almost all are, costs two counts.
+memory and about a nanosecond a byte; a text with few brackets, as almost all are, costs two looks.
 """
 
 import re
@@ -20,8 +20,21 @@ _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 
 def check_structure(text: bytes, max_depth: int, max_objects: int) -> None:
     """Refuse with BadRequest a JSON text that nests deeper or holds more objects. Says nothing of its syntax."""
-    if text.count(b"{") + text.count(b"[") > min(max_depth, max_objects):
+    if _has_more(text, min(max_depth, max_objects)):
         _check_exactly(text, max_depth, max_objects)
+
+
+def _has_more(text: bytes, most: int) -> bool:
+    """Whether there are more brackets that open something. One after the other, since to find one takes a tenth of the
+    time that counting them does, and few texts have many."""
+    for bracket in (b"{", b"["):
+        at = text.find(bracket)
+        while at >= 0:
+            most -= 1
+            if most < 0:
+                return True
+            at = text.find(bracket, at + 1)
+    return False
 
 
 def _check_exactly(text: bytes, max_depth: int, max_objects: int) -> None:
