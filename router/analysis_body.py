@@ -199,4 +199,7 @@ class AnalysisBody(_Document):
     low_traffic: Percent = Field(
         0, description="percent of the requests that are also run on the candidate, to fill the sample of errors"
     )
+    baseline: bool = Field(
+        False, description="compare latency, below a third, with stable in a queue of its own at the candidate's weight"
+    )
     watch: WatchBody | None = Field(None, description="by default nothing is watched after promotion")

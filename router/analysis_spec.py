@@ -3,7 +3,7 @@
 from typing import Final
 
 from router.analysis_body import AnalysisBody, MetricsBody, WatchBody
-from router.demands import WHOLE, is_mirrored, is_randomised
+from router.demands import WHOLE, has_baseline, is_mirrored, is_randomised
 from router.figures import LATENCY_EDGES_SECONDS
 from router.names import require
 from router.policy import ERRORS_FLOOR, Limit, Metric, Policy, Rule
@@ -52,6 +52,7 @@ def policy_of(body: AnalysisBody | None, *, has_key: bool) -> Policy | None:
         mirror_ppm=body.low_traffic,
         by_key=body.unit == "key" or (body.unit is None and has_key),
         watch=_limits(body.watch),
+        baseline=body.baseline,
     )
 
 
@@ -78,6 +79,8 @@ def require_honourable_analysis(body: SpecBody, strategy: Strategy, steps: tuple
         chance or analysis.metrics.errors is not False, "analysis.metrics.errors", "all that mirrored requests show"
     )
     require(chance or analysis.low_traffic == 0, "analysis.low_traffic", "needs a step with a weight")
+    useful = any(has_baseline(steps, index) for index in range(len(steps))) and analysis.metrics.latency is not False
+    require(useful or not analysis.baseline, "analysis.baseline", "needs a weight below 33.3, and latency to compare")
     require(bool(_rules(analysis.metrics)), "analysis.metrics", "leaves nothing to judge; use `method: threshold`")
     _require_floor(analysis.metrics)
 

@@ -27,6 +27,8 @@ def read_arms(copies: Iterable[BlockCopy], subject: Subject, shape: Shape, kind:
     """By epoch, what was counted since it began. `kind`: of the blocks of requests, or of those of callers."""
     candidate: dict[int, dict[int, Arm]] = {}
     stable: dict[int, dict[int, Arm]] = {}
+    baseline: dict[int, dict[int, Arm]] = {}
+    wanted = ((subject.candidate, (candidate,)), (subject.stable, (stable,)), (subject.baseline, (stable, baseline)))
     mirrored: dict[int, tuple[int, int]] = {}
     for copy in copies:
         epoch, labels = copy.epoch, copy.spec.labels
@@ -37,12 +39,15 @@ def read_arms(copies: Iterable[BlockCopy], subject: Subject, shape: Shape, kind:
                 mirrored[epoch] = _plus(mirrored.get(epoch, (0, 0)), _mirrored(copy))
         elif copy.spec.kind == kind and labels["assignment"] == SPLIT:
             named = (labels["variant"], labels["version"])
-            for whose, found in ((subject.candidate, candidate), (subject.stable, stable)):
-                if named == _named(whose):
+            for whose, arms in wanted:
+                for found in arms if whose is not None and named == _named(whose) else ():
                     slots, slot, arm = found.setdefault(epoch, {}), copy.slot or 0, arm_of(copy, shape)
                     slots[slot] = slots[slot] + arm if slot in slots else arm
     epochs = candidate.keys() | stable.keys() | mirrored.keys()
-    return {e: Counted(candidate.get(e, {}), stable.get(e, {}), mirrored.get(e, (0, 0))) for e in epochs}
+    return {
+        e: Counted(candidate.get(e, {}), stable.get(e, {}), mirrored.get(e, (0, 0)), baseline.get(e, {}))
+        for e in epochs
+    }
 
 
 def arm_of(copy: BlockCopy, shape: Shape) -> Arm:

@@ -82,8 +82,14 @@ def trial_of(question: Question) -> Trial | None:
     candidate, stable = variant_named(route, name), variant_named(route, question.stable)
     if candidate is None or stable is None:
         return None
-    subject = Subject(question.model, (candidate.name, candidate.version), (stable.name, stable.version))
-    weights = (candidate.weight_ppm, stable.weight_ppm)
+    beside = next((one for one in route.variants if one.apart), None)
+    subject = Subject(
+        question.model,
+        (candidate.name, candidate.version),
+        (stable.name, stable.version),
+        None if beside is None else (beside.name, beside.version),
+    )
+    weights = (candidate.weight_ppm, stable.weight_ppm + (0 if beside is None else beside.weight_ppm))
     return Trial(
         question.rollout,
         question.policy,

@@ -1,6 +1,6 @@
 """How far blocks of evidence have been cut, and what they are cut from: values, and as JSON. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import compress
@@ -14,20 +14,24 @@ Slots = Mapping[int, Arm]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose counts are looked for: variants as (name, version)."""
+    """Whose counts are looked for: variants as (name, version). baseline: the part of stable that runs in a queue of
+    its own, which counts as stable's too."""
 
     model: str
     candidate: tuple[str, int]
     stable: tuple[str, int]
+    baseline: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What is known of one epoch, by worker slot. mirrored: (ended, failed) runs of the candidate."""
+    """What is known of one epoch, by worker slot. mirrored: (ended, failed) runs of the candidate; baseline: a part of
+    stable."""
 
     candidate: Slots = field(default_factory=dict)
     stable: Slots = field(default_factory=dict)
     mirrored: tuple[int, int] = (0, 0)
+    baseline: Slots = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ class Mark:
     candidate: Arm = field(default_factory=Arm)
     stable: Arm = field(default_factory=Arm)
     closed: float | None = None
+    baseline: Arm = field(default_factory=Arm)
+
+
+Arms = tuple[Arm, Arm, Arm]
+"""Of candidate, stable and baseline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ class Warmth:
     warm, None while it is not."""
 
     since: float
-    left_out: Mapping[str, tuple[Arm, Arm]] | None = None
+    left_out: Mapping[str, Arms] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,7 @@ class Cursor:
 
 
 _NUMBERS: Final = ("assigned", "done", "errors", "rewards", "rewards_good", "weight_ppm")
+_ARMS: Final = ("candidate", "stable", "baseline")
 _CELLS: Final = ("latency", "followed", "classes", "scores")
 
 
@@ -131,21 +141,28 @@ def full(told: Mapping[str, Any]) -> Arm:
 def _mark_json(mark: Mark) -> dict[str, Any]:
     weights = None if mark.weights is None else list(mark.weights)
     told = {"epoch": mark.epoch, "at": mark.at, "weights": weights, "mirrors": mark.mirrors, "closed": mark.closed}
-    return {**told, "candidate": lean(mark.candidate), "stable": lean(mark.stable)}
+    return {**told, **{name: lean(getattr(mark, name)) for name in _ARMS}}
 
 
 def _mark(told: Mapping[str, Any]) -> Mark:
     weights = None if told["weights"] is None else (told["weights"][0], told["weights"][1])
-    return Mark(**{**told, "weights": weights, "candidate": full(told["candidate"]), "stable": full(told["stable"])})
+    return Mark(**{**told, "weights": weights, **{name: full(told.get(name, {})) for name in _ARMS}})
 
 
 def _warmth_json(warmth: Warmth) -> dict[str, Any]:
     left_out = warmth.left_out
-    arms = None if left_out is None else {epoch: [lean(one), lean(two)] for epoch, (one, two) in left_out.items()}
+    arms = None if left_out is None else {epoch: [lean(arm) for arm in arms] for epoch, arms in left_out.items()}
     return {"since": warmth.since, "left_out": arms}
 
 
 def _warmth(told: Mapping[str, Any]) -> Warmth:
     left_out = told["left_out"]
-    arms = None if left_out is None else {epoch: (full(one), full(two)) for epoch, (one, two) in left_out.items()}
-    return Warmth(told["since"], arms)
+    if left_out is None:
+        return Warmth(told["since"])
+    return Warmth(told["since"], {epoch: _three(arms) for epoch, arms in left_out.items()})
+
+
+def _three(told: Sequence[Mapping[str, Any]]) -> Arms:
+    """What an earlier release kept has no baseline."""
+    candidate, stable, baseline = (full(arm) for arm in (*told, {}, {})[:3])
+    return candidate, stable, baseline

@@ -10,7 +10,7 @@ from functools import reduce
 from operator import lt
 from typing import Final
 
-from router.cursor import Counted, Cursor, Ground, Mark, Warmth
+from router.cursor import Arms, Counted, Cursor, Ground, Mark, Warmth
 from router.evidence import MIN_AGE_SECONDS, Arm, Block
 from router.policy import Policy
 
@@ -87,11 +87,12 @@ def _cut_one(
     cursor: Cursor, mark: Mark, counted: Counted, by: tuple[Ground, Policy]
 ) -> tuple[Mark | None, Block | None]:
     ground, policy = by
-    candidate, stable = _arms(cursor, mark, counted, policy)
-    went_back = _fell(candidate, mark.candidate) or _fell(stable, mark.stable)
+    candidate, stable, baseline = _arms(cursor, mark, counted, policy)
+    before = (mark.candidate, mark.stable, mark.baseline)
+    went_back = any(map(_fell, (candidate, stable, baseline), before))
     if mark.closed is not None and (went_back or ground.now - mark.closed > LINGER_SECONDS):
         return None, None  # its cells count another epoch by now, or nobody waits for it any more
-    moved = replace(mark, at=ground.now, candidate=candidate, stable=stable)
+    moved = replace(mark, at=ground.now, candidate=candidate, stable=stable, baseline=baseline)
     head = Block(ground.model, ground.rollout, mark.epoch, SOURCE, cursor.index + 1)
     if went_back:
         return moved, replace(head, problem="the counters went back: a state directory was lost")
@@ -102,7 +103,8 @@ def _cut_one(
         return mark, None
     if requests + ours.assigned + theirs.assigned == 0:
         return moved, None
-    return moved, replace(head, candidate=ours, stable=theirs)
+    beside = baseline.since(mark.baseline) if baseline.done else None
+    return moved, replace(head, candidate=ours, stable=theirs, baseline=beside)
 
 
 def _is_due(requests: int, age: float, mark: Mark, by: tuple[float, Policy]) -> bool:
@@ -125,26 +127,31 @@ def _fell(now: Arm, before: Arm) -> bool:
     return any(plain) or any(any(map(lt, ours, theirs)) for ours, theirs in cells)
 
 
-def _arms(cursor: Cursor, mark: Mark, counted: Counted, policy: Policy) -> tuple[Arm, Arm]:
-    """Candidate and stable over all workers that are warm."""
+def _arms(cursor: Cursor, mark: Mark, counted: Counted, policy: Policy) -> Arms:
+    """Candidate, stable and baseline over all workers that are warm."""
     slots = sorted(counted.candidate.keys() | counted.stable.keys())
     parts = [_of_slot(cursor, mark, counted, slot) for slot in slots]
     warmed = _warms(policy, mark)
     kept = [part for slot, part in zip(slots, parts, strict=True) if not warmed or _is_warm(cursor, slot)]
-    candidate, stable = (_sum(part[arm] for part in kept) for arm in (0, 1))
+    candidate, stable, baseline = (_sum(part[arm] for part in kept) for arm in range(3))
     if mark.mirrors:
         ended, failed = counted.mirrored
         candidate = candidate + Arm(done=ended, errors=failed, flags={MIRRORED: (ended, failed)})
-    return candidate, stable
+    return candidate, stable, baseline
 
 
-def _of_slot(cursor: Cursor, mark: Mark, counted: Counted, slot: int) -> tuple[Arm, Arm]:
-    arms = counted.candidate.get(slot, Arm()), counted.stable.get(slot, Arm())
+def _of_slot(cursor: Cursor, mark: Mark, counted: Counted, slot: int) -> Arms:
+    arms = _slot_arms(counted, slot)
     warmth = cursor.warmth.get(str(slot))
     left_out = (warmth.left_out or {}).get(str(mark.epoch)) if warmth is not None else None
     if left_out is None:
         return arms
-    return arms[0].since(left_out[0]), arms[1].since(left_out[1])
+    ours, theirs, beside = (arm.since(before) for arm, before in zip(arms, left_out, strict=True))
+    return ours, theirs, beside
+
+
+def _slot_arms(counted: Counted, slot: int) -> Arms:
+    return counted.candidate.get(slot, Arm()), counted.stable.get(slot, Arm()), counted.baseline.get(slot, Arm())
 
 
 def _sum(arms: Iterable[Arm]) -> Arm:
@@ -180,10 +187,7 @@ def _warmed(cursor: Cursor, counted: Mapping[int, Counted], ground: Ground, poli
             continue
         old_enough = ground.now - known.since >= policy.warmup_seconds
         if old_enough and done >= policy.warmup_requests:
-            left_out = {
-                str(epoch): (found.candidate.get(slot, Arm()), found.stable.get(slot, Arm()))
-                for epoch, found in seen.items()
-            }
+            left_out = {str(epoch): _slot_arms(found, slot) for epoch, found in seen.items()}
             warmth[str(slot)] = replace(known, left_out=left_out)
     running = {str(mark.epoch) for mark in cursor.marks}
     warmth = {slot: _trimmed(told, running) for slot, told in warmth.items()}

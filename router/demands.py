@@ -76,9 +76,12 @@ class Stand:
 EVEN: Final = (333_000, 667_000)
 """Between these weights candidate and stable have alike shares: neither has twice as much as the other."""
 
+BASELINE: Final = "baseline"
+"""The control of latency where stable runs a part of its requests in a queue of its own."""
+
 TOGETHER: Final = (
-    "many requests run together, and how long those take depends on the share of the traffic; add a step of 50, or say "
-    "`latency: {required: false}`, or `max_batch_rows = 1` in model.toml"
+    "many requests run together, and how long those take depends on the share of the traffic; say `baseline: true`, "
+    "add a step of 50, or say `latency: {required: false}`, or `max_batch_rows = 1` in model.toml"
 )
 
 
@@ -87,6 +90,11 @@ def is_randomised(steps: Sequence[Step], index: int) -> bool:
     if shares_at(steps, index):
         return True
     return 0 < weight_at(steps, index) < WHOLE
+
+
+def has_baseline(steps: Sequence[Step], index: int) -> bool:
+    """Whether stable could run a part of its requests at the candidate's weight, and that would make a difference."""
+    return 0 <= index < len(steps) and 0 < weight_at(steps, index) < EVEN[0]
 
 
 def is_mirrored(steps: Sequence[Step], index: int) -> bool:
@@ -184,6 +192,8 @@ def _check(policy: Policy, rule: Rule, stand: Stand) -> SequentialCheck:
         return replace(check, required=False, exempt=exempt)
     if not isinstance(check, LatencyCheck):
         return check
+    if policy.baseline and has_baseline(steps, index):
+        return replace(check, control=BASELINE, by_request=not stand.together)
     return _of_batches(policy, check, stand) if stand.together else replace(check, by_request=True)
 
 

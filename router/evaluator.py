@@ -113,12 +113,13 @@ def json_of(block: Block) -> Document:
         "model": block.model, "rollout": block.rollout, "epoch": block.epoch, "source": block.source,
         "index": block.index, "stratum": block.stratum, "problem": block.problem,
         "candidate": lean(block.candidate), "stable": lean(block.stable),
+        **({} if block.baseline is None else {"baseline": lean(block.baseline)}),
     }  # fmt: skip
 
 
 def block_of(told: Mapping[str, Any]) -> Block:
     """A block from the log."""
-    arms = {name: full(told[name]) for name in ("candidate", "stable")}
+    arms = {name: full(told[name]) for name in ("candidate", "stable", "baseline") if name in told}
     return Block(**{**told, **arms})
 
 

@@ -17,6 +17,8 @@ def read_labels(copies: Sequence[BlockCopy], subject: Subject, policy: Policy) -
     found = {}
     for epoch, arms in reward_counts(copies, subject.model, "unit" if policy.by_key else "split").items():
         ours, theirs = arms.get(subject.candidate), arms.get(subject.stable)
+        beside = None if subject.baseline is None else arms.get(subject.baseline)
+        theirs = beside if theirs is None else theirs if beside is None else theirs + beside
         known = ours or theirs
         if known is not None:
             found[epoch] = (ours or RewardCounts(known.minutes), theirs or RewardCounts(known.minutes))

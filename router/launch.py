@@ -5,6 +5,7 @@ from typing import Any
 
 from router.clock import Clock, Now
 from router.commands import Match
+from router.demands import BASELINE
 from router.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound
 from router.history import Event, Who
 from router.moves import Advance, make
@@ -144,7 +145,7 @@ def _candidate(index: int, arm: Arm, stable: Route, source: Variant) -> Variant:
         return replace(known, weight_ppm=arm.weight_ppm)
     name = arm.name or (default_name(arm.version) if is_target(arm.version) else str(version))
     taken = {variant.name for variant in stable.variants}
-    return Variant(f"candidate-{version}" if name in taken else name, version, arm.weight_ppm)
+    return Variant(f"candidate-{version}" if name in {*taken, BASELINE} else name, version, arm.weight_ppm)
 
 
 def _require_each_once(candidates: tuple[Variant, ...]) -> None:

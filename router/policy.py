@@ -57,7 +57,8 @@ class Limit:
 class Policy:
     """All of it. min_requests, max_age_seconds: when a block closes; warmup_*: the first of each worker are left out;
     assignment: what a broken split leads to (hold or report); mirror_ppm: above 0 mirrored requests fill the sample in
-    steps with weight too; by_key: the first request of each routing key counts; watch: limits after promotion."""
+    steps with weight too; by_key: the first request of each routing key counts; watch: limits after promotion;
+    baseline: latency is compared with stable in a queue of its own at the candidate's weight, where shares differ."""
 
     rules: tuple[Rule, ...] = ()
     budgets: Budgets = field(default_factory=Budgets)
@@ -69,6 +70,7 @@ class Policy:
     mirror_ppm: int = 0
     by_key: bool = False
     watch: tuple[Limit, ...] = ()
+    baseline: bool = False
 
 
 ERRORS_FLOOR: Final = 0.005

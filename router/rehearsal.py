@@ -160,7 +160,7 @@ def _blocks(play: Play, scene: _Scene, length: float, rng: np.random.Generator) 
 
 def _looked(play: Play, scene: _Scene, blocks: Sequence[Block], length: float) -> _Scene:
     """After one look at new blocks."""
-    policy, rollout, steps = _policy(play), scene.rollout, play.spec.steps
+    policy, rollout, steps = replace(_policy(play), baseline=False), scene.rollout, play.spec.steps
     stand = Stand(steps, rollout.step, _SHAPE, False)
     wealth, verdict = judged(policy, stand, scene.wealth, blocks, rollout.route_revision)
     second, index = scene.second + length * len(blocks), scene.index + len(blocks)

@@ -1,9 +1,10 @@
 """The route that a rollout wants at each point of its way: an ordinary route, made from the one that was stable."""
 
+from collections.abc import Container, Mapping
 from dataclasses import replace
 
 from router.assessor import NOISE_FLOOR
-from router.demands import is_randomised
+from router.demands import BASELINE, has_baseline, is_randomised
 from router.phases import AT_A_STEP, Phase
 from router.plan import ExposureLimit
 from router.rollout import Rollout, weights_of
@@ -27,6 +28,11 @@ def _walking(rollout: Rollout) -> Route:
     known = {variant.name for variant in stable.variants}
     kept = tuple(replace(v, weight_ppm=weights.get(v.name, v.weight_ppm)) for v in stable.variants)
     added = tuple(replace(c, weight_ppm=weights[c.name]) for c in rollout.candidates if c.name not in known)
+    beside = _baseline(rollout, weights, known)
+    if beside is not None:
+        name, share = rollout.source.name, beside.weight_ppm
+        kept = tuple(replace(v, weight_ppm=v.weight_ppm - share) if v.name == name else v for v in kept)
+        added = (*added, beside)
     testers = tuple(
         Rule(header, rollout.candidates[0].name, value) for header, value in rules_at(spec.steps, rollout.step)
     )
@@ -41,6 +47,16 @@ def _walking(rollout: Rollout) -> Route:
         exposure=_exposure(rollout),
         units=_units(rollout),
     )
+
+
+def _baseline(rollout: Rollout, weights: Mapping[str, int], known: Container[str]) -> Variant | None:
+    """Stable once more, in a queue of its own at the candidate's weight: what its latency is compared with."""
+    policy, steps = rollout.spec.analysis, rollout.spec.steps
+    if policy is None or not policy.baseline or not has_baseline(steps, rollout.step):
+        return None
+    source = rollout.source
+    name = f"{BASELINE}-{source.version}" if BASELINE in known else BASELINE
+    return Variant(name, source.version, weights[rollout.candidates[0].name], apart=True)
 
 
 def _promoted(rollout: Rollout) -> Route:

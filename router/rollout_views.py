@@ -155,7 +155,8 @@ def _variants(rollout: Rollout, route: Route | None) -> list[Document]:
     recorded = {v.name: v.weight_ppm for v in route.variants} if route is not None else {}
     total = sum(rollout.seen.requests.values())
     found = []
-    for role, variant in [("stable", rollout.source), *(("candidate", c) for c in rollout.candidates)]:
+    beside = [("baseline", variant) for variant in route_of(rollout).variants if variant.apart]
+    for role, variant in [("stable", rollout.source), *beside, *(("candidate", c) for c in rollout.candidates)]:
         requests = rollout.seen.requests.get(variant.name, 0)
         found.append(
             {

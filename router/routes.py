@@ -39,11 +39,13 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110, section 5
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One arm of a route: a name that people and metrics use, the version behind it, and its share."""
+    """One arm of a route: a name that people and metrics use, the version behind it, and its share. `apart`: its
+    requests wait and run beside those of other variants of the same version, as a candidate's do."""
 
     name: str
     version: int
     weight_ppm: int
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

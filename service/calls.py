@@ -66,7 +66,8 @@ class Assignment(Struct):
     `reason`: why it is no longer with the version that it was first given to ("" while it is); that one's booking was
     closed by then, and this one counts elsewhere. `outcome`: what it is when nothing fails. `tap`: takes its inputs,
     once, for the version that it was first given to. `stamp`: signs its answer. `unit`: where it counts once more, as
-    the first request of its caller. `leads`: it stands for its run; one of those that ran together does.
+    the first request of its caller. `leads`: it stands for its run; one of those that ran together does. `apart`: it
+    waits and runs in the queue of its variant.
     """
 
     model: str
@@ -89,6 +90,7 @@ class Assignment(Struct):
     guards: "Guarding | None" = None
     tap: Tap | None = None
     unit: VariantSeries | None = None
+    apart: bool = False
 
     def close(self, outcome: Outcome) -> None:
         """Book the request. The total ends with the result (or the failure); encoding is a phase of its own."""

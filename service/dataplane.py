@@ -108,8 +108,7 @@ class Dataplane:
         if bound is None:
             raise self._unknown(call.model)
         variant, how, key = self._choose(bound, call, request)
-        loaded = self._engine.peek(call.model, variant.version)
-        arm = self._series(bound, variant, how >= How.RULE, loaded)
+        arm = self._series(bound, variant, how >= How.RULE, self._lane(call.model, variant))
         arm.series.assigned(how)
         assignment = self.assignment(arm, how, call.arrived_ns, perf_counter_ns())
         guards = None if how is How.VERSION else bound.guards  # who names a version wants that one
@@ -131,6 +130,7 @@ class Dataplane:
             how=how,
             tap=arm.tap,
             stamp=arm.stamp,
+            apart=arm.variant.apart,
         )
 
     def plain_route(self, model: str) -> BoundRoute | None:
@@ -145,7 +145,7 @@ class Dataplane:
         not counted as given to anybody yet."""
         key = routing_key(bound, headers, NO_PARAMETERS)
         variant, how = choose(bound.route, key, random()), How.SPLIT_DRAWN if key is None else How.SPLIT_KEYED
-        loaded = self._engine.peek(bound.route.model, variant.version)
+        loaded = self._lane(bound.route.model, variant)
         arm = bound.arms.get(variant.name)
         if arm is None or arm.loaded is not loaded:
             arm = bound.arms[variant.name] = self._series(bound, variant, False, loaded)
@@ -208,8 +208,9 @@ class Dataplane:
                 self._require_reached(assignment, call)
             if assignment.tap is not None:
                 self._tap(assignment, call, request, feeds)
-            names = request.output_names or loaded.output_names
-            outputs = await run(loaded, assignment, call, (feeds, names))
+            lane = loaded.apart if assignment.apart else loaded
+            names = request.output_names or lane.output_names
+            outputs = await run(lane, assignment, call, (feeds, names))
         except Recalled:
             if assignment.guards is not None and assignment.guards.falls_back:
                 raise
@@ -293,8 +294,13 @@ class Dataplane:
         bound.guards = self._guard(route, before.guards if before else None)
         for variant in route.variants:
             if variant.weight_ppm > 0:
-                self._series(bound, variant, False, self._engine.peek(route.model, variant.version))
+                self._series(bound, variant, False, self._lane(route.model, variant))
         return bound
+
+    def _lane(self, model: str, variant: Variant) -> Loaded | None:
+        """Where requests of the variant wait and run, once it is loaded."""
+        loaded = self._engine.peek(model, variant.version)
+        return loaded.apart if variant.apart and loaded is not None else loaded
 
     # ---- what health and metadata ask ----
 

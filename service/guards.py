@@ -132,7 +132,7 @@ class Guards:
     def infer(self, run: Run, assignment: Assignment, call: Call, request: InferRequest) -> Awaitable[InferResponse]:
         """Run the assigned version; where it fails and another may answer, run that within the rest of the time."""
         fallback = self.fallback
-        if fallback is None or assignment.reason or not fallback.covers(assignment.variant):
+        if fallback is None or assignment.reason or assignment.apart or not fallback.covers(assignment.variant):
             return run(assignment, call, request)
         return self._infer(fallback, run, assignment, call, request)
 
@@ -140,7 +140,8 @@ class Guards:
         """Look at a result before it is counted. Raises NonFiniteAnswer where another variant is to answer instead."""
         if self.fallback is not None and not all_finite([found.outputs[name] for name in found.names]):
             rule = self.fallback.rule
-            if not assignment.reason and self.fallback.covers(assignment.variant) and "nonfinite" in rule.reasons:
+            covered = not assignment.apart and self.fallback.covers(assignment.variant)
+            if not assignment.reason and covered and "nonfinite" in rule.reasons:
                 raise NonFiniteAnswer("the model answered numbers that are not finite")
             assignment.outcome = Outcome.NONFINITE
         if self.mirrors is not None:
@@ -172,7 +173,7 @@ class Guards:
         """Make room for all that may be counted, so that no request finds none. Raises ResourceExhausted."""
         for reason, to in self._steps():
             for variant in self.route.variants:
-                if variant.name != to.name:
+                if variant.name != to.name and not variant.apart:
                     self._series(to, variant.name, reason)
         if self.mirrors is not None:
             self.mirrors.make_room()
@@ -219,7 +220,7 @@ class Guards:
         assignment.started_ns = perf_counter_ns()
         assignment.queue_ns = assignment.compute_ns = assignment.result_ns = 0
         assignment.cells, assignment.outcome, assignment.unit = (), Outcome.OK, None
-        assignment.leads = True
+        assignment.leads, assignment.apart = True, variant.apart
 
     def _series(self, variant: Variant, instead_of: str, reason: str) -> VariantSeries:
         loaded = self.means.peek(self.route.model, variant.version)

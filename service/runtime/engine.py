@@ -54,12 +54,13 @@ class Loaded:
 
     `output_names` in the model's order, `datatypes` of the outputs by name, `watched_names` of those that are counted.
     `passes`: it is elsewhere, and a whole body may go there as it is; `passes_binary`: one with binary tensors too.
-    `batcher` stands before `executor` where requests run together.
+    `batcher` stands before `executor` where requests run together. `beside` makes the same with a queue of its own.
     """
 
     __slots__ = (
         *("model", "version", "digest", "session", "signature", "manifest", "watch", "executor", "batcher"),
         *("output_names", "datatypes", "watched_names", "users", "drained", "passes", "passes_binary"),
+        *("beside", "_apart"),
     )
 
     def __init__(self, key: Key, digest: str, parts: Parts, executor: Executor) -> None:
@@ -78,12 +79,34 @@ class Loaded:
         self.passes_binary = parts.whole_binary
         self.users = 0
         self.drained: asyncio.Event | None = None
+        self.beside: Callable[[], Loaded] | None = None
+        self._apart: Loaded | None = None
+
+    @property
+    def apart(self) -> "Loaded":
+        """The same version with a queue of its own, made when it is first asked for: what runs there neither waits for
+        what runs here nor joins it. This one counts its users, and closes it. A version elsewhere has one queue."""
+        if self._apart is None and self.beside is not None:
+            self._apart = self.beside()
+        return self._apart or self
+
+    @property
+    def lanes(self) -> tuple["Loaded", ...]:
+        """This one, and that with a queue of its own if there is one."""
+        return (self,) if self._apart is None else (self, self._apart)
 
     def recall(self) -> None:
         """Take back requests that wait here and have not begun to run: each of them raises Recalled."""
-        if self.batcher is not None:
-            self.batcher.recall()
-        self.executor.recall()
+        for lane in self.lanes:
+            if lane.batcher is not None:
+                lane.batcher.recall()
+            lane.executor.recall()
+
+    def close(self) -> None:
+        """Form no more batches."""
+        for lane in self.lanes:
+            if lane.batcher is not None:
+                lane.batcher.close()
 
 
 class _Record:
@@ -198,13 +221,15 @@ class Engine:
         """From now on these versions, and no others, never run beside one another (rulings 4)."""
         self._suspects = frozenset(keys)
         for key, loaded in self._ready.items():
-            loaded.executor.suspect(key in self._suspects)
+            for lane in loaded.lanes:
+                lane.executor.suspect(key in self._suspects)
 
     def accuse(self, accused: Mapping[tuple[Key, str], Accused]) -> None:
         """From now on these requests, by version and digest, are tried or refused, and no others."""
         self._accused = dict(accused)
         for key, loaded in self._ready.items():
-            loaded.executor.accused = self._accused.get((key, loaded.digest))
+            for lane in loaded.lanes:
+                lane.executor.accused = self._accused.get((key, loaded.digest))
 
     def remotes(self) -> dict[Key, Target]:
         """The wanted versions that are elsewhere."""
@@ -246,8 +271,7 @@ class Engine:
     async def close(self) -> None:
         """Stop loading and lend nothing more."""
         for loaded in self._ready.values():
-            if loaded.batcher is not None:
-                loaded.batcher.close()
+            loaded.close()
         self._ready.clear()
         tasks = [record.task for record in self._records.values() if record.task is not None]
         for task in tasks:
@@ -303,19 +327,27 @@ class Engine:
             return
         if record.wanted != goal:
             return  # overtaken: the next turn of the loop does what is wanted now
+        loaded = self._lane(key, goal.digest, parts, (token, count))
+        if target_of(goal.digest) is None:
+            loaded.beside = lambda: self._lane(key, goal.digest, parts, (token, count))
+        record.loaded = self._ready[key] = loaded
+        self._change(record, VersionState.READY, "", goal.digest)
+
+    def _lane(self, key: Key, digest: str, parts: Parts, told: tuple[int, RunCounter]) -> Loaded:
+        """A queue before what was loaded. `told`: the token of the version, and where its runs are counted."""
+        token, count = told
         limits = parts.limits or self._loader.limits_of(parts.manifest.execution)
         executor = parts.executor(parts.runnable, self._pool, limits, parts.profile, token)
         executor.suspect(key in self._suspects)
-        executor.accused = self._accused.get((key, goal.digest))
+        executor.accused = self._accused.get((key, digest))
         executor.on_run = by_rows(count, has_free_rows(parts.session.signature))
-        loaded = Loaded(key, goal.digest, parts, executor)
+        loaded = Loaded(key, digest, parts, executor)
         if parts.profile.batch_rows > 1:
             wait = parts.manifest.execution.max_wait_seconds
             loaded.batcher = Batcher(
                 executor, BatchLimits(parts.profile.batch_rows, limits.batches, wait), loaded.output_names
             )
-        record.loaded = self._ready[key] = loaded
-        self._change(record, VersionState.READY, "", goal.digest)
+        return loaded
 
     async def _parts(self, key: Key, goal: Wanted, token: int) -> Parts:
         target = target_of(goal.digest)
@@ -350,8 +382,7 @@ class Engine:
             # Whoever still runs it after that holds it by itself; it is only not waited for any more.
             with suppress(TimeoutError):
                 await asyncio.wait_for(loaded.drained.wait(), self._unload_wait_seconds)
-        if loaded.batcher is not None:
-            loaded.batcher.close()
+        loaded.close()
 
     def _change(self, record: _Record, state: VersionState, reason: str, digest: str) -> None:
         record.state, record.reason, record.digest = state, reason, digest

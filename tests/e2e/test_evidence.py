@@ -69,6 +69,23 @@ def requests(found: Document) -> dict[str, int]:
     return {one["role"]: one["requests"] for one in found["variants"]}
 
 
+def test_a_baseline_is_stable_beside_itself_while_the_share_is_small_and_latency_is_compared_with_it(
+    tmp_path: Path,
+) -> None:
+    with twins(tmp_path, faults="digits:2 slow=0.03") as running:
+        start(running, steps=[{"weight": 20, "pause": "10m"}], analysis={**QUICK, "baseline": True})
+        told = eventually(lambda: "baseline" in running.serin("route", "show", "digits") and status(running))
+        shares = {one["role"]: (one["version"], one["desired"]) for one in told["variants"]}
+        assert shares == {"stable": (1, 60), "baseline": (1, 20), "candidate": (2, 20)}
+        with Traffic(running.http, anybody, connections=8, pause=0.01) as traffic:
+            found = ended(running)
+            assert failed(traffic.stop()) == []
+        assert (found["phase"], found["reason"].split(": evidence of")[0]) == ("aborted", "evidence: latency")
+        assert "baseline" not in running.serin("route", "show", "digits")
+        again = json.loads(running.serin("rollout", "replay", "digits", "--json"))
+        assert again["differs"] == ""
+
+
 @pytest.mark.parametrize(
     ("fault", "check", "most"),
     [("fail=0.3", "errors", 600), ("slow=0.03", "latency", 900), ("nonfinite=0.5", "outputs_valid", 600)],

@@ -16,6 +16,7 @@ from service.runtime import repository
 from service.runtime.engine import Engine
 from service.runtime.executor import Limits, Runnable
 from service.runtime.faulty import FaultySession
+from service.runtime.jobs import Recalled
 from service.runtime.loading import Loader
 from service.runtime.pool import NoMarks, Pool
 from service.runtime.session import Session
@@ -312,3 +313,37 @@ async def test_many_versions_are_loaded_soon(world: World) -> None:
     await world.wish(*range(1, 51))
     assert perf_counter_ns() - begun < 5_000_000_000
     assert [world.answer(version) for version in range(1, 51)] == list(range(1, 51))
+
+
+async def test_a_lane_apart_has_a_queue_of_its_own_and_shares_everything_else(world: World) -> None:
+    place(world.models, "m", 1, times(3))
+    await world.wish(1)
+    loaded = world.engine.acquire("m", 1)
+    apart = loaded.apart
+    assert loaded.apart is apart
+    assert apart.session is loaded.session
+    assert apart.executor is not loaded.executor
+    assert apart.executor.room is not loaded.executor.room
+    assert (apart.batcher is None) == (loaded.batcher is None)
+    assert apart.batcher is None or apart.batcher is not loaded.batcher
+    assert float(apart.executor.run_inline(X)[0][0].item(0)) == 3.0
+    world.engine.suspect([("m", 1)])
+    assert not apart.executor.inlines(X)
+    world.engine.release(loaded)
+
+
+async def test_what_waits_in_a_lane_apart_is_taken_back_with_the_rest(world: World) -> None:
+    place(world.models, "m", 1, times(3))
+    await world.wish(1)
+    loaded = world.engine.acquire("m", 1)
+    lane = loaded.apart.executor
+    turns = [await lane.take_turn(FAR) for _ in range(lane.limits.max_concurrency)]
+    waiting = asyncio.create_task(lane.run(X, None, FAR))
+    await asyncio.sleep(0)
+    assert (lane.room.queued, loaded.executor.room.queued) == (1, 0)
+    loaded.recall()
+    with pytest.raises(Recalled):
+        await waiting
+    for turn in turns:
+        turn.give_back()
+    world.engine.release(loaded)

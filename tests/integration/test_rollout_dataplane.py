@@ -410,3 +410,21 @@ async def until(condition: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("it never came")
+
+
+async def test_a_baseline_answers_as_stable_does_from_a_queue_of_its_own(start: Start) -> None:
+    variants = (Variant("stable", 1, 0), Variant("canary", 2, 500_000), Variant("baseline", 1, 500_000, apart=True))
+    wanted = Route("digits", variants, salt="r1", epoch=7, fallback=Fallback("stable", ("error", "nonfinite"), 200_000))
+    async with start("digits:1 fail=1") as serin:
+        await route(serin, wanted)
+        answers = await ask(serin, 40)
+        by = Counter((answer.headers["Serin-Variant"], answer.headers["Serin-Version"]) for answer in answers)
+        failed = [answer for answer in answers if answer.headers["Serin-Variant"] == "baseline"]
+        assert by.keys() == {("canary", "2"), ("baseline", "1")}
+        assert {answer.status_code for answer in failed} == {500}  # it is stable: nobody steps in for it
+        counted = await metric(serin, "serin_requests_total", variant="baseline", outcome="error")
+        assert counted == len(failed) > 5
+        assert await metric(serin, "serin_fallbacks_total", instead_of="baseline") == 0
+        primary = serin.worker.engine.peek("digits", 1)
+        assert primary is not None
+        assert primary.executor.in_flight == primary.apart.executor.in_flight == 0

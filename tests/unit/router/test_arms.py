@@ -1,6 +1,7 @@
 """What is read from the counters for evidence, and what is not."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,18 @@ def test_mirrored_runs_are_a_number_of_their_own_and_what_a_busy_worker_left_is_
         workers[0].mirrored(outcome)
     found = read_arms(copies(tmp_path), SUBJECT, SHAPE)[4]
     assert (found.mirrored, found.candidate) == ((4, 1), {})
+
+
+def test_a_baseline_is_a_part_of_stable(tmp_path: Path, workers: tuple[Worker, Worker]) -> None:
+    workers[0].request(1, Outcome.ERROR, ())
+    series = workers[0].recorder.variant(SeriesName("digits", 1, "baseline", 4), FAMILIES, 0)
+    series.assigned(How.SPLIT_DRAWN)
+    series.observe(Outcome.OK, 500_000, (1, 0, 1, 1), (0, 3))
+    beside = replace(SUBJECT, baseline=("baseline", 1))
+    found = read_arms(copies(tmp_path), beside, SHAPE)[4]
+    assert [(arm.done, arm.errors) for arm in (found.stable[0], found.baseline[0])] == [(2, 1), (1, 0)]
+    alone = read_arms(copies(tmp_path), SUBJECT, SHAPE)[4]
+    assert (alone.stable[0].done, alone.baseline) == (1, {})
 
 
 def test_the_outputs_that_are_compared_are_those_both_versions_count_alike(

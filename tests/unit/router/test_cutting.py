@@ -8,6 +8,7 @@ import pytest
 
 from router.cursor import Counted, Cursor, Ground, full, lean
 from router.cutting import LINGER_SECONDS, cut
+from router.evaluator import block_of, json_of
 from router.evidence import Arm, Block
 from router.policy import Policy
 
@@ -157,6 +158,19 @@ def test_after_a_reboot_the_clock_begins_anew_and_no_count_is_lost_or_taken_twic
     rebooted = [replace(GROUND, now=now) for now in (5.0, 6.5)]
     _, then = walk(cursor, (rebooted[0], {4: reading(10, 90)}), (rebooted[1], {4: reading(15, 130)}))
     assert [done(block) for block in first + then] == [(10, 90), (5, 40)]
+
+
+def test_a_baseline_is_cut_with_the_others_and_warms_up_with_them() -> None:
+    policy = replace(COLD, warmup_requests=10)
+    looks = [(n, Counted({0: arm(10 * n)}, {0: arm(80 * n)}, baseline={0: arm(9 * n)})) for n in range(5)]
+    cursor, blocks = walk(Cursor(), *[(at(n), {4: found}) for n, found in looks], policy=policy)
+    assert [(block.baseline or Arm()).done for block in blocks] == [9] * len(blocks)
+    assert len(blocks) == 3
+    assert [block_of(json_of(block)) for block in blocks] == blocks
+    told = json.loads(json.dumps(cursor.to_json()))
+    assert Cursor.from_json(told) == cursor
+    told["warmth"]["0"]["left_out"]["4"].pop()
+    assert Cursor.from_json(told).warmth["0"].left_out == {"4": (arm(10), arm(80), Arm())}
 
 
 @pytest.mark.parametrize(

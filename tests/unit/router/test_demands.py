@@ -117,6 +117,15 @@ def test_without_a_step_of_alike_shares_latency_of_batches_holds_and_says_what_t
     assert "add a step of 50" in latency.doubtful
 
 
+def test_with_a_baseline_latency_of_batches_is_asked_at_small_shares_too() -> None:
+    of = spec(steps=[{"weight": 5}, {"weight": 33.3}], analysis={"baseline": True})
+    small, even = (checks(of, index, together=True)["latency"] for index in range(2))
+    assert (small.control, small.required, small.doubtful, small.exempt) == ("baseline", True, "", "")
+    assert small.margins
+    assert even.control == "stable"
+    assert checks(of, 0)["errors"].control == "stable"
+
+
 def test_the_watch_holds_the_promoted_version_to_shares_of_failed_and_of_slow_requests() -> None:
     watch = {"errors": 0.02, "latency": {"slower_than": "250ms", "share": 0.05}}
     errors, latency = limits_of(policy(spec(analysis={"watch": watch})))

@@ -607,6 +607,25 @@ def test_the_watch_says_nothing_to_a_rollout_that_is_not_in_its_window() -> None
     assert watched(VerdictKind.FAIL, rollout).rollout == rollout
 
 
+def test_a_baseline_takes_the_candidates_share_of_stable_while_that_is_small() -> None:
+    steps = [{"shadow": 10, "checks": False}, {"weight": 5}, {"weight": 25}, {"weight": 50}]
+    more = {"steps": steps, "canary": None, "analysis": {"baseline": True}, "checks": None}
+    rollout = of(walking(**more))
+    routes = [route_of(replace(rollout, step=step)) for step in range(4)]
+    for each in routes:
+        validate_route(each)
+    shares = [{v.name: v.weight_ppm // 10_000 for v in each.variants} for each in routes]
+    assert shares == [
+        {"1": 100, "2": 0},
+        {"1": 90, "2": 5, "baseline": 5},
+        {"1": 50, "2": 25, "baseline": 25},
+        {"1": 50, "2": 50},
+    ]
+    beside = routes[1].variants[-1]
+    assert (beside.version, beside.apart) == (1, True)
+    assert route_of(replace(rollout, phase=Phase.ABORTED)).variants == rollout.stable.variants
+
+
 def test_callers_belong_to_the_steps_that_compare_and_are_counted_nowhere_else() -> None:
     steps = [{"shadow": 10, "checks": False}, {"weight": 5}, {"weight": 50}, {"weight": 100, "checks": False}]
     more = {"steps": steps, "canary": None, "analysis": {"unit": "key"}, "checks": None}

@@ -50,6 +50,7 @@ class World:
         self.labelled = (0.2, 0.2)
         self.labels: dict[int, list[list[list[int]]]] = {}
         self.accepted: tuple[str, ...] = ()
+        self.beside: dict[int, dict[int, Arm]] = {}
 
     def tick(self, restart: bool = False) -> Finding:
         epoch = 4 + self.index
@@ -60,7 +61,9 @@ class World:
             ours[1] = ours[1] + self._arm(100 - n, 0.0, 1.0)
         if restart:
             self.evidence = Evidence.from_json(json.loads(json.dumps(self.evidence.to_json())))
-        counted = {e: Counted({0: arms[0]}, {0: arms[1]}) for e, arms in self.arms.items()}
+        counted = {
+            e: Counted({0: arms[0]}, {0: arms[1]}, baseline=self.beside.get(e, {})) for e, arms in self.arms.items()
+        }
         policy = self.spec.analysis
         assert policy is not None
         weights, now = (500_000, 500_000), float(self.second)
@@ -277,3 +280,18 @@ def test_an_accepted_shift_holds_no_more_and_the_log_is_weighed_alike() -> None:
     assert (found.verdict.asks, found.verdict.kind) == ((), VerdictKind.PASS)
     again = replay(policy_of(world.spec), world.spec.steps, {"evidence": world.evidence.to_json()}, world.rows)
     assert (again.differs, again.kind) == ("", "pass")
+
+
+def test_latency_is_compared_with_the_baseline_where_there_is_one_and_the_log_knows_it() -> None:
+    steps = [{"weight": 10}, {"weight": 50}]
+    analysis = {"baseline": True, "warmup": {"seconds": 0, "requests": 0}, "metrics": {"latency": {"quantiles": [0.5]}}}
+    of = parse_spec({"model": "digits", "to": 2, "steps": steps, "analysis": analysis})
+    world = World(of, slower=2.0)
+    for _ in range(6):
+        world.beside[4] = {0: world.arms[4][0]}  # a baseline that is as slow as the candidate; stable is not
+        found = world.tick()
+    [latency] = [check for check in found.verdict.checks if check.name == "latency"]
+    assert latency.harm_log_e < 1.0
+    assert 0 < latency.requests[1] < latency.requests[0]
+    again = replay(policy_of(of), of.steps, {"evidence": world.evidence.to_json()}, world.rows)
+    assert again.differs == ""
