@@ -1,5 +1,6 @@
 """Who takes the shortest way, and who is left to the ordinary one."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -45,10 +46,11 @@ class Executor:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.rows: list[int] = []
+        self.lone = True
         self.outputs: Callable[[Any], Any] = lambda rows: rows.sum(axis=1)
 
     def is_lone(self) -> bool:
-        return True
+        return self.lone
 
     def run_inline(self, feeds: Any, names: Any, body_hash: int, together: Any) -> Any:
         self.rows.append(len(feeds["x"]))
@@ -128,6 +130,31 @@ def test_an_answer_names_the_table_that_gave_the_request_its_variant(line: Line)
     line.depart()  # by now the table may be a ninth
     told = [carriage.lines for carriage in carriages]
     assert [b"serin-revision: 7\r\n" in told[0], b"serin-revision: 8\r\n" in told[1]] == [True, True]
+
+
+async def test_a_turn_lasts_while_more_requests_come(line: Line, executor: Executor) -> None:
+    executor.lone = False
+    carriages = []
+    for _ in range(3):  # one in each round of the loop
+        carriages.append(ride(line))
+        await asyncio.sleep(0)
+    assert executor.rows == []
+    await asyncio.sleep(0)
+    assert (executor.rows, [carriage.is_answered for carriage in carriages]) == ([3], [True] * 3)
+
+
+async def test_a_full_run_waits_for_nobody_and_the_next_turn_begins_anew(line: Line, executor: Executor) -> None:
+    executor.lone = False
+    for _ in range(8 + 1):
+        ride(line)
+    assert executor.rows == [8]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert executor.rows == [8, 1]
+    ride(line)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert executor.rows == [8, 1, 1]
 
 
 def test_what_fails_goes_on_the_ordinary_way(line: Line, executor: Executor) -> None:
