@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -31,10 +31,12 @@ NAMED: Final = 3
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """What the file holds. `differs`: comparison -> the feature that differs."""
+    """What the file holds. `differs`: comparison -> the feature that differs; `matches`: as in `Look`, each as
+    `Match.to_json` has it."""
 
     watched: dict[str, dict[str, Known]] = {}
     differs: dict[str, str] = {}
+    matches: dict[str, dict[str, dict[str, Any]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ class DriftMonitor:
     def recall(self, now: float) -> None:
         """Take up what an earlier life knew."""
         kept = _kept(self._path)
-        self.look = Look({model: reopened(watched, now) for model, watched in kept.watched.items()})
+        watched = {model: reopened(watched, now) for model, watched in kept.watched.items()}
+        self.look = Look(watched, {model: _matches(each) for model, each in kept.matches.items()})
         self._differs = dict(kept.differs)
 
     async def tick(self) -> None:
@@ -90,7 +93,7 @@ class DriftMonitor:
         self.look = found
         live = {name for route in self._controller.table.routes.values() for name in pairs_of(route)}
         self._differs = {name: told for name, told in {**self._differs, **found.differs}.items() if name in live}
-        if events or _closed(before, found):
+        if events or _closed(before, found) or before.matches != found.matches:
             await asyncio.to_thread(self._keep)
 
     async def _try_tick(self) -> None:
@@ -121,7 +124,12 @@ class DriftMonitor:
         return Look(watched, matches)
 
     def _keep(self) -> None:
-        kept = _Kept({model: dict(watched) for model, watched in self.look.watched.items()}, self._differs)
+        matches = {
+            model: {name: match.to_json() for name, match in each.items()}
+            for model, each in self.look.matches.items()
+            if each
+        }
+        kept = _Kept({model: dict(watched) for model, watched in self.look.watched.items()}, self._differs, matches)
         draft = self._path.with_name(f".{self._path.name}.new")
         try:
             draft.write_bytes(msgspec.json.encode(kept))
@@ -144,6 +152,15 @@ def _kept(path: Path) -> _Kept:
     with suppress(OSError, msgspec.MsgspecError):
         return msgspec.json.decode(path.read_bytes(), type=_Kept)
     return _Kept()
+
+
+def _matches(kept: Mapping[str, Mapping[str, Any]]) -> dict[str, Match]:
+    """Without those that another release wrote: they are compared from nothing again."""
+    found = {}
+    for name, told in kept.items():
+        with suppress(KeyError, TypeError, ValueError):
+            found[name] = Match.from_json(told)
+    return found
 
 
 def _closed(before: Look, after: Look) -> bool:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import sub
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -49,6 +49,15 @@ class Bets:
         rows = self.bins.log_e if self.order is None else np.concatenate([self.bins.log_e, self.order.log_e])
         return float(log_mean_exp(rows))
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; numbers come back exactly."""
+        return {"bins": self.bins.to_json(), "order": None if self.order is None else self.order.to_json()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Bets":
+        order = content["order"]
+        return cls(EProcess.from_json(content["bins"]), None if order is None else EProcess.from_json(order))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Match:
@@ -63,11 +72,24 @@ class Match:
     log_e: float = 0.0
     differs: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain JSON values, so that whoever goes on from there says the same."""
+        plain = {name: getattr(self, name) for name in ("identity", "epoch", "requests", "log_e", "differs")}
+        bets = {name: each.to_json() for name, each in self.bets.items()}
+        return {**plain, "candidate": _told(self.candidate), "stable": _told(self.stable), "bets": bets}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Match":
+        """Raises KeyError, TypeError or ValueError for what is none."""
+        arms = {arm: {name: tuple(cells) for name, cells in content[arm].items()} for arm in ("candidate", "stable")}
+        bets = {name: Bets.from_json(each) for name, each in content["bets"].items()}
+        return cls(**{**content, **arms, "bets": bets})
+
 
 def compare(known: Match | None, split: Split, differs: str = "") -> Match:
     """After one look. The first look at a comparison only notes the counts; so does one at a new epoch's, from 0 on.
     `differs`: what an earlier life of the controller had claimed of it."""
-    if known is None or known.identity != split.identity or known.candidate.keys() != split.candidate.keys():
+    if known is None or known.identity != split.identity or _bins(known.candidate) != _bins(split.candidate):
         return Match(split.identity, split.epoch, split.candidate, split.stable, differs=differs)
     same = known.epoch == split.epoch
     blocks = {name: _block(known, split, name, same) for name in split.candidate}
@@ -93,6 +115,14 @@ def _since(now: Counts, before: Counts) -> Counts:
     if len(now) != len(before) or any(a < b for a, b in zip(now, before, strict=True)):
         return now
     return tuple(map(sub, now, before))
+
+
+def _bins(arm: Arm) -> dict[str, int]:
+    return {name: len(counts) for name, counts in arm.items()}
+
+
+def _told(arm: Arm) -> dict[str, list[int]]:
+    return {name: list(counts) for name, counts in arm.items()}
 
 
 def _zero(arm: Arm) -> dict[str, Counts]:

@@ -1,5 +1,6 @@
 """What the monitor writes into the history: each change once, also over a restart and when a record fails."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -44,6 +45,7 @@ class House:
     """A worker that samples, and a monitor that looks."""
 
     def __init__(self, folder, route=ALONE):
+        folder.mkdir(exist_ok=True)
         self.folder, self.controller = folder, Controller(route)
         self.recorder = Recorder(Segment.open(folder / "counters", 0))
         self.read = Reader(folder / "counters").read
@@ -134,6 +136,34 @@ async def test_versions_that_get_different_inputs_are_told_once_and_stay_doubted
     await split(house, 0)
     assert "feature age" in house.monitor.obstacle("m")
     assert [kind for kind, _ in house.told()].count("inputs.differ") == 1
+
+
+async def test_a_new_controller_goes_on_betting_where_the_old_one_was(tmp_path):
+    stays, leaves = (House(tmp_path / name, ROUTE) for name in ("stays", "leaves"))
+    for look in range(6):
+        for house in (stays, leaves):
+            house.count(look % 2, 30, ("canary", 2))
+            await house.window(0, 60, seconds=1.0)
+        leaves.start()
+    [known], [again] = (list(house.monitor.look.matches["m"].values()) for house in (stays, leaves))
+    assert known.log_e == again.log_e > 0.0
+    assert known.requests == again.requests > 0
+
+
+async def test_comparisons_of_another_release_are_begun_anew(tmp_path):
+    house = House(tmp_path, ROUTE)
+    for _ in range(3):
+        await split(house, 1)
+    file = tmp_path / "drift.json"
+    told = json.loads(file.read_text())
+    for match in told["matches"]["m"].values():
+        del match["bets"]
+    file.write_text(json.dumps(told))
+    house.start()
+    assert house.monitor.look.matches == {"m": {}}
+    await split(house, 1)
+    [match] = house.monitor.look.matches["m"].values()
+    assert (match.log_e, match.differs) == (0.0, "age")
 
 
 async def test_a_doubt_stays_while_a_new_epoch_has_no_requests_yet(tmp_path):

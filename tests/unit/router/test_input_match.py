@@ -1,11 +1,12 @@
 """Versions of one split must get the same inputs."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from router.input_match import Split, compare
+from router.input_match import Match, Split, compare
 
 SHARES = np.array([0.1, 0.3, 0.4, 0.15, 0.05])
 KINDS = {"age": "number", "sex": "category"}
@@ -124,3 +125,25 @@ def test_another_comparison_begins_with_nothing():
     split = Split("r2 stable:1 canary:2", 1, KINDS, claimed.candidate, claimed.stable)
     assert compare(claimed, split).differs == ""
     assert compare(None, replace(split, identity="r1"), differs="age").differs == "age"
+
+
+def test_what_is_known_comes_back_as_it_was_and_says_the_same_from_then_on():
+    one, other = World(4), World(4)
+    broken = np.array([0.2, 0.3, 0.3, 0.15, 0.05])
+    for step in range(30):
+        for world in (one, other):
+            world.block(broken=broken if step > 5 else None)
+            world.look()
+        if step % 3 == 0:
+            other.match = Match.from_json(json.loads(json.dumps(other.match.to_json())))
+    assert one.match.log_e == other.match.log_e != 0.0
+    assert (one.match.differs, one.match.requests) == (other.match.differs, other.match.requests)
+
+
+def test_features_that_are_cut_otherwise_are_compared_from_nothing():
+    world = World(5)
+    for _ in range(3):
+        world.block()
+        world.look()
+    world.counts = {arm: {name: cells[:4] for name, cells in each.items()} for arm, each in world.counts.items()}
+    assert world.look().requests == 0
