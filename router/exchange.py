@@ -9,6 +9,7 @@ import httpx
 import msgspec
 
 from router.errors import Internal, SerinError, Unavailable, error_of
+from router.loopback import Http, Response
 
 TOKEN_HEADER = "Serin-Token"
 FIRST_PAUSE_SECONDS = 0.05
@@ -21,11 +22,15 @@ T = TypeVar("T")
 
 def error_in(response: httpx.Response) -> SerinError:
     """The error that an answer carries; `Internal` when its body is not one of ours."""
+    return _error(response, response.request.url.host)
+
+
+def _error(response: Response, whose: str) -> SerinError:
     try:
         body = msgspec.json.decode(response.content)
         return error_of(str(body["code"]), str(body["error"]))
     except (msgspec.MsgspecError, KeyError, TypeError):
-        return Internal(f"unexpected answer {response.status_code} from {response.request.url.host}")
+        return Internal(f"unexpected answer {response.status_code} from {whose}")
 
 
 _SHOW_ONE = "if it asks for a client certificate, name one with SERIN_CLIENT_CERT_FILE and SERIN_CLIENT_KEY_FILE"
@@ -47,7 +52,7 @@ def tls_trouble(error: Exception, url: httpx.URL) -> str:
 class Line:
     """Calls of one of Serin's own processes. The client, with its base URL, belongs to whoever made it."""
 
-    def __init__(self, http: httpx.AsyncClient, token: str) -> None:
+    def __init__(self, http: Http, token: str) -> None:
         self._http = http
         self._headers = {TOKEN_HEADER: token, "Content-Type": "application/json"}
 
@@ -66,7 +71,7 @@ class Line:
         except httpx.HTTPError as error:
             raise Unavailable(f"the controller does not answer: {type(error).__name__}") from error
         if response.status_code != 200:
-            raise error_in(response)
+            raise _error(response, "the controller")
         try:
             return msgspec.json.decode(response.content, type=answer)
         except msgspec.MsgspecError as error:

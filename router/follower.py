@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-import httpx
-
 from router.errors import SerinError
 from router.exchange import Line, Pause, Poke, silent
+from router.loopback import Http
 from router.reports import FollowAnswer, FollowReport, Refusal, States
 from router.routes import RouteTable
 
@@ -39,7 +38,7 @@ class Follower:
 
     def __init__(
         self,
-        http: httpx.AsyncClient,
+        http: Http,
         token: str,
         identity: Identity,
         states: Callable[[], States],

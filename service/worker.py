@@ -20,6 +20,7 @@ from router.exposition import Build, Exposition, Extra, RouteWeight, render
 from router.exposures import DIRECTORY as EXPOSURES
 from router.exposures import exposure_uses
 from router.familiar import FamiliarReader
+from router.loopback import Http, Loopback
 from router.pairs import pairs_path
 from router.routes import RouteTable
 from router.runs import run_counter
@@ -172,8 +173,12 @@ class Worker:
         http = httpx.AsyncClient(base_url=self._place.controller, transport=self._transport, trust_env=False)
         self._http = await self._stack.enter_async_context(http)
         place = self._place
+        line: Http = http
+        if self._transport is None:
+            line = own = Loopback(place.controller)
+            self._stack.push_async_callback(own.aclose)
         identity = Identity(place.slot, place.instance, os.getpid())
-        self.follower = Follower(http, place.token, identity, lambda: self.engine.states(), self._on_trouble)
+        self.follower = Follower(line, place.token, identity, lambda: self.engine.states(), self._on_trouble)
         self.follower.words = lambda: words(self.dataplane.guards().values())
 
     async def _begin_to_follow(self) -> None:
