@@ -16,7 +16,9 @@ from loadtests.processes import ROOT
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "images" / "performance.svg"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+README = ROOT / "README.md"
+MEASURED, PICTURED = "measured", "picture"
+"""What `with_block` replaces in the document, and in the README."""
 
 WIDTH, LEFT, RIGHT = 820, 170, 110
 BAR, GAP, HEAD = 18, 5, 34
@@ -34,7 +36,7 @@ TITLES = {
     "tiny": "a model that costs nothing",
     "tabular": "200 boosted trees",
     "mlp": "a network limited by memory",
-    "image": "[1, 3, 224, 224] as 1 MB of JSON",
+    "image": "[1, 3, 224, 224] as 1.6 MB of JSON",
 }
 
 
@@ -98,13 +100,19 @@ def picture(groups: Sequence[Group], foot: str) -> str:
     return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *parts, "</svg>", ""])
 
 
-def with_block(document: str, block: str) -> str:
-    """The document with what stands between the marks replaced. Raises ValueError without them."""
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def with_block(document: str, name: str, block: str) -> str:
+    """The document with what stands between the marks of this name replaced. Raises ValueError without them."""
+    first, last = marks(name)
+    before, begin, rest = document.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"{BEGIN} and {END} are not in it")
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+        raise ValueError(f"{first} and {last} are not in it")
+    return f"{before}{first}\n{block}\n{last}{after}"
+
+
+def marks(name: str) -> tuple[str, str]:
+    """The comments that a block stands between."""
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
 
 
 def _group(record: Mapping[str, Any]) -> Group:
@@ -159,10 +167,12 @@ def main() -> int:
         print("figures: it has no scenario with a reference", file=sys.stderr)
         return 2
     foot = _foot(records[-1])
-    DOCUMENT.write_text(with_block(DOCUMENT.read_text(), f"{table(groups)}\n\nMeasured: {foot}."))
+    DOCUMENT.write_text(with_block(DOCUMENT.read_text(), MEASURED, f"{table(groups)}\n\nMeasured: {foot}."))
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     PICTURE.write_text(picture([group for group in groups if group.regime == "as is"], foot))
-    print(f"written: {DOCUMENT.relative_to(ROOT)}, {PICTURE.relative_to(ROOT)}")
+    shown = f"![Requests per second, side by side]({PICTURE.relative_to(ROOT)})"
+    README.write_text(with_block(README.read_text(), PICTURED, shown))
+    print("written:", *(path.relative_to(ROOT) for path in (DOCUMENT, PICTURE, README)))
     return 0
 
 

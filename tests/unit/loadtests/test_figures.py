@@ -1,11 +1,12 @@
 """Saved results as a table and a picture."""
 
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from loadtests.figures import BEGIN, END, groups_of, picture, table, with_block
+from loadtests.figures import DOCUMENT, MEASURED, PICTURED, README, groups_of, marks, picture, table, with_block
 
 
 def record(name: str, serin: float, *, regime: str = "as is", first: str = "reference") -> dict[str, Any]:
@@ -37,6 +38,12 @@ def test_the_picture_is_well_formed_and_the_longest_bar_is_the_quickest() -> Non
 
 
 def test_only_what_stands_between_the_marks_is_replaced() -> None:
-    assert with_block(f"a\n{BEGIN}\nold\n{END}\nb\n", "new") == f"a\n{BEGIN}\nnew\n{END}\nb\n"
+    begin, end = marks("some")
+    assert with_block(f"a\n{begin}\nold\n{end}\nb\n", "some", "new") == f"a\n{begin}\nnew\n{end}\nb\n"
     with pytest.raises(ValueError, match="are not in it"):
-        with_block("a", "new")
+        with_block("a", "some", "new")
+
+
+@pytest.mark.parametrize(("path", "name"), [(DOCUMENT, MEASURED), (README, PICTURED)])
+def test_what_is_written_has_its_place(path: Path, name: str) -> None:
+    assert "new" in with_block(path.read_text(), name, "new")
