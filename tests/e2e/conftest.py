@@ -141,7 +141,8 @@ def gateway(
 ) -> Iterator[Running]:
     """A gateway in `directory` (its `models` and `state` are made there unless they are), ready; stopped by its pid.
 
-    Call it again on the same directory to start on the same state. `models`: sample models or versions to copy.
+    Call it again on the same directory to start on the same state. `models`: sample models or versions to copy. It has
+    no worker in waiting, which would cost each start one more, unless `SERIN_SPARE_WORKER` is "true".
     """
     models_dir, state = directory / "models", directory / "state"
     log, out = directory / "serin.log", directory / "serin.out"
@@ -167,7 +168,7 @@ def gateway(
             stderr=stderr,
             text=True,
             cwd=directory,
-            env=clean_environment(**environment),
+            env=clean_environment(**{"SERIN_SPARE_WORKER": "false", **environment}),
         )
     try:
         addresses = _first_line(process, out, log)

@@ -20,6 +20,12 @@ STANDIN = ("-m", "tests.e2e.standin", "serve")
 Start = Callable[..., Any]
 
 
+@pytest.fixture
+def start(start: Start) -> Start:
+    """With a worker in waiting, as it is by default."""
+    return partial(start, SERIN_SPARE_WORKER="true")
+
+
 def ask(running: Running, path: str = "/") -> tuple[int, int]:
     """Process id of the worker that answered, and the number of the socket that it accepted on."""
     pid, number = httpx.get(running.http + path, timeout=5).text.split()
