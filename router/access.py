@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from router.decoding import decoder
 from router.errors import InvalidArgument
 from router.names import is_name
 
@@ -131,6 +132,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 def read_keys(text: str) -> dict[str, Key]:
     """Keys by id, of a file's text. Raises InvalidArgument that says which key is wrong and never quotes a value."""
     try:
+        decoder(_File)  # so that what it is made of is known, whoever else is at it
         rows = msgspec.convert(tomllib.loads(text), _File).key
     except tomllib.TOMLDecodeError as error:
         raise InvalidArgument(f"not valid TOML: {error}") from None

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from router.controller import Controller
+from router.decoding import decoder
 from router.drift_subjects import pairs_of, splits_of, subjects_of
 from router.drift_windows import Difference, Known, Policy, Watched, difference, inputs_drifted, reopened, update
 from router.errors import SerinError
@@ -150,7 +151,7 @@ def told(match: Match) -> str:
 def _kept(path: Path) -> _Kept:
     """Nothing where there is no file, or another release's."""
     with suppress(OSError, msgspec.MsgspecError):
-        return msgspec.json.decode(path.read_bytes(), type=_Kept)
+        return decoder(_Kept).decode(path.read_bytes())
     return _Kept()
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 
+from router.decoding import decoder
 from router.errors import Internal, SerinError, Unavailable, error_of
 from router.loopback import Http, Response
 
@@ -73,7 +74,7 @@ class Line:
         if response.status_code != 200:
             raise _error(response, "the controller")
         try:
-            return msgspec.json.decode(response.content, type=answer)
+            return decoder(answer).decode(response.content)
         except msgspec.MsgspecError as error:
             raise Internal(f"an answer of the controller is not understood: {error}") from error
 

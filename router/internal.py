@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router.controller import Controller
+from router.decoding import decoder
 from router.errors import Cancelled, InvalidArgument, Unauthenticated
 from router.exchange import TOKEN_HEADER
 from router.guard import error_response
@@ -89,7 +90,7 @@ class _EncodedTable:
 
 async def _read(request: Request, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(await request.body(), type=kind)
+        return decoder(kind).decode(await request.body())
     except ClientDisconnect as error:
         raise Cancelled("the caller went away") from error
     except msgspec.MsgspecError as error:

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from router.decoding import decoder
+
 DIRECTORY = "pairs"
 
 
@@ -29,7 +31,7 @@ class KeptPairs(msgspec.Struct, frozen=True):
 def read_pairs(path: Path) -> list[KeptPairs]:
     """What one worker left; nothing where that cannot be read."""
     with suppress(OSError, msgspec.MsgspecError):
-        return msgspec.json.decode(path.read_bytes(), type=list[KeptPairs])
+        return decoder(list[KeptPairs]).decode(path.read_bytes())
     return []
 
 

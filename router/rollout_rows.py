@@ -3,6 +3,7 @@
 import msgspec
 from sqlalchemy import Connection, func, insert, select, update
 
+from router.decoding import decoder
 from router.errors import Conflict, Internal
 from router.rollout import Rollout
 from router.schema import rollouts
@@ -49,7 +50,7 @@ def encode_rollout(rollout: Rollout) -> str:
 def decode_rollout(document: str) -> Rollout:
     """The rollout that `encode_rollout` wrote. Raises Internal when it is not one."""
     try:
-        return msgspec.json.decode(document, type=Rollout)
+        return decoder(Rollout).decode(document)
     except msgspec.MsgspecError as error:
         raise Internal(f"a recorded rollout is not understood: {error}") from error
 

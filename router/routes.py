@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from router.decoding import decoder
 from router.errors import InvalidArgument, NotFound
 from router.names import MAX_VERSION, PPM, is_int, is_name, is_text, is_version, require, shown
 from router.safeguards import (
@@ -120,7 +121,7 @@ def encode_table(table: RouteTable) -> bytes:
 def decode_table(data: bytes) -> RouteTable:
     """The table that `encode_table` wrote. Raises InvalidArgument when it is not one."""
     try:
-        return msgspec.json.decode(data, type=RouteTable)
+        return decoder(RouteTable).decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"not a route table: {error}") from error
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from router.decoding import decoder
 from router.errors import DeadlineExceeded, FailedPrecondition, ResourceExhausted, SerinError, ShedReason, Unavailable
 from router.sources import shown
 from router.targets import Target
@@ -210,7 +211,7 @@ class _Metadata(msgspec.Struct):
 
 def _signature(target: Target, body: bytes, declared: Signature | None) -> Signature:
     try:
-        said = msgspec.json.decode(body, type=_Metadata)
+        said = decoder(_Metadata).decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FailedPrecondition(f"{target} gives metadata that is not V2's: {shown(str(error))}") from error
     if declared is not None and not said.inputs and not said.outputs:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from router.decoding import decoder
 from router.errors import InvalidArgument
 from router.policy import Policy
 from router.replay import Replayed, replay
@@ -34,7 +35,7 @@ def main() -> None:
 def replayed(text: bytes) -> Replayed:
     """What the log gives; what cannot be read differs."""
     try:
-        job = msgspec.json.decode(text, type=Job)
+        job = decoder(Job).decode(text)
         return replay(job.policy, job.steps, job.recorded, job.rows)
     except (msgspec.MsgspecError, InvalidArgument) as error:
         return Replayed(0, 0, "", "", f"the log cannot be read: {error}")

@@ -13,6 +13,7 @@ from time import perf_counter_ns
 
 import msgspec
 
+from router.decoding import decoder
 from router.errors import FailedPrecondition, InvalidArgument, SerinError
 from router.routes import Wanted
 from service.protocol.check import bind
@@ -162,7 +163,7 @@ async def _serve(asked: Asked) -> None:
 
 def main() -> None:
     """The exit code: 0, or 1 with a line on standard error that says why it cannot be tried."""
-    asked = msgspec.json.decode(sys.stdin.readline(), type=Asked)
+    asked = decoder(Asked).decode(sys.stdin.readline())
     try:
         asyncio.run(_serve(asked))
     except SerinError as error:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from fastapi import FastAPI, Path, Request
 
+from router.decoding import decoder
 from router.errors import InvalidArgument, SerinError, Unimplemented, UnsupportedMediaType
 from service.feedback import Feedback, Item
 from service.http.documents import FeedbackAnswer, FeedbackError
@@ -95,7 +96,7 @@ def parse(body: bytes) -> Read:
 
 def _decoded(content: bytes, kind: Any, what: str) -> Any:
     try:
-        return msgspec.json.decode(content, type=kind)
+        return decoder(kind).decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         form = '{"assignment": "...", "label": "..."} or {"assignment": "...", "reward": 0 or 1}'
         many = f'; many are {{"feedback": [{form.split(" or ")[0]}, ...]}}' if what == "body" else ""

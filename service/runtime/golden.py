@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from router.decoding import decoder
 from router.errors import InvalidArgument
 from service.protocol.tensors import DATATYPES, Array
 
@@ -57,7 +58,7 @@ class Case:
 def parse_golden(content: bytes, version: int) -> tuple[Case, ...]:
     """The cases of one version. Raises GoldenError that names the case and what is wrong."""
     try:
-        document = msgspec.json.decode(content, type=Document)
+        document = decoder(Document).decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise GoldenError(f"golden rows: {error}") from error
     except RecursionError:

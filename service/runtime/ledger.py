@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import msgspec
 
+from router.decoding import decoder
 from service.runtime.verdict import Verdict
 
 FORMAT = 1
@@ -154,7 +155,7 @@ def alarm(seconds: float, last_words: TextIO | None) -> Iterator[None]:
 
 def _read(file: Path) -> Memory:
     with suppress(OSError, msgspec.MsgspecError):
-        memory = msgspec.json.decode(file.read_bytes(), type=Memory)
+        memory = decoder(Memory).decode(file.read_bytes())
         if memory.format == FORMAT:
             return memory
     return Memory()  # only time is lost: everything is examined again
@@ -162,7 +163,7 @@ def _read(file: Path) -> Memory:
 
 def _read_attempt(file: Path) -> Attempt | None:
     with suppress(OSError, msgspec.MsgspecError):
-        return msgspec.json.decode(file.read_bytes(), type=Attempt)
+        return decoder(Attempt).decode(file.read_bytes())
     return None
 
 
