@@ -1,8 +1,9 @@
 """More requests than a server can answer: an open loop in phases, over as many connections as it takes.
 
-Independent callers do not share a pool: whoever finds no idle connection opens one, up to `connections`; with `fresh`
-every request brings its own. What was refused is measured beside what was answered. All times count from the moment at
-which a request was due. `python -m loadtests.flood` is this as a process of its own.
+Independent callers do not share a pool: whoever finds no idle connection opens one, up to `connections`, and the one
+that was idle longest is taken, so that all stay in use as theirs would; with `fresh` every request brings its own.
+What was refused is measured beside what was answered. All times count from the moment at which a request was due.
+`python -m loadtests.flood` is this as a process of its own.
 """
 
 import asyncio
@@ -131,7 +132,7 @@ class Flood:
 
     def _begin(self, asked: Asked) -> None:
         if self._idle and not self._plan.fresh:
-            self._send(asked, self._idle.pop())
+            self._send(asked, self._idle.popleft())
         elif self._open < self._plan.connections:
             self._open += 1
             task = asyncio.get_running_loop().create_task(self._connect(asked))

@@ -19,6 +19,10 @@ SHORT = 4
 UNHURRIED = 24
 """Fewer than so many may wait for as long as their deadlines allow: of very slow runs, a few are no flood."""
 
+OVERRUN_PART = 4
+"""Once a wait was too long, its bound is a fourth until the queue has gone: as much is answered, sooner; and when
+the flood is over, a short queue is gone soon."""
+
 PART_OF_TIME = 2.0
 """A wait in a queue that stands may take this part, the half, of a caller's time: how long it is, is an estimate."""
 
@@ -45,12 +49,13 @@ class Room:
         self.queued = 0
         self.on_queue: Callable[[int], None] = _nobody_asks
         self._long_since: int | None = None
+        self._overrun = False
 
     def note(self, change: int, now_ns: int) -> None:
         """So many more, or fewer, wait."""
         self.queued += change
         if self.queued < SHORT:
-            self._long_since = None
+            self._long_since, self._overrun = None, False
         elif self._long_since is None:
             self._long_since = now_ns
         self.on_queue(self.queued)
@@ -93,7 +98,9 @@ class Room:
         if self._long_since is None or now_ns - self._long_since < STANDING_NS:
             return None
         wait = self._wait_ns()
-        if self.longest_ns and self.queued >= UNHURRIED and wait > self.longest_ns:
+        longest_ns = self.longest_ns / OVERRUN_PART if self._overrun else self.longest_ns
+        if longest_ns and self.queued >= UNHURRIED and wait > longest_ns:
+            self._overrun = True
             return ShedReason.LONG_WAIT
         return ShedReason.DEADLINE if PART_OF_TIME * wait + self.mean_ns > left_ns else None
 

@@ -38,8 +38,21 @@ def test_a_burst_waits_as_long_as_it_takes_and_a_queue_that_stands_does_not() ->
     queue.note(150, 0)
     assert reason(queue, FAR, STANDING_NS - 1) is None
     assert reason(queue, FAR, STANDING_NS) is ShedReason.LONG_WAIT
-    queue.note(-60, STANDING_NS)  # 90 are 0.9 s
-    assert reason(queue, FAR, STANDING_NS) is None
+
+
+def test_a_wait_that_was_too_long_lowers_the_bound_until_the_queue_has_gone() -> None:
+    queue = room(longest_ns=SECOND)
+    queue.note(90, 0)  # 0.9 s
+    assert reason(queue, FAR, SECOND) is None
+    queue.note(20, SECOND)
+    assert reason(queue, FAR, SECOND) is ShedReason.LONG_WAIT
+    queue.note(-20, SECOND)
+    assert reason(queue, FAR, SECOND) is ShedReason.LONG_WAIT
+    queue.note(25 - 90, SECOND)  # a quarter of a second
+    assert reason(queue, FAR, SECOND) is None
+    queue.note(SHORT - 1 - 25, SECOND)
+    queue.note(90, SECOND)
+    assert reason(queue, FAR, 2 * SECOND) is None
 
 
 def test_few_may_wait_for_very_slow_runs() -> None:
