@@ -21,6 +21,7 @@ from service.runtime.options import options_of
 from service.runtime.packed import Packed
 from service.runtime.profile import Profile, warm_up
 from service.runtime.repository import MANIFEST_FILE, MODEL_FILE, Refused, VersionFiles
+from service.runtime.runqueue import RunQueue, undisturbed_clock
 from service.runtime.seats import Feeds
 from service.runtime.session import Session, SessionOptions
 from service.watch import Watch, compile_watch
@@ -191,7 +192,7 @@ class Loader:
         wanted = execution.max_batch_rows
         if wanted == 1 or not (rows := fit_rows(session.run, session.signature, known)):
             return 1
-        return wanted or best_count(session.run, rows[0], perf_counter_ns)
+        return wanted or best_count(session.run, rows[0], undisturbed_clock(RunQueue()))
 
     def _golden_feeds(self, model: str, version: int, manifest: Manifest) -> list[Feeds]:
         if manifest.golden is None:

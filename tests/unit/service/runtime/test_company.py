@@ -100,6 +100,10 @@ def test_rows_that_cost_next_to_nothing_more_run_together() -> None:
     assert learned(lambda rows: 6_000 + rows) == MOST_ROWS
 
 
+def test_a_slow_model_whose_rows_cost_next_to_nothing_is_tried_further() -> None:
+    assert learned(lambda rows: 12_000_000 + 10_000 * rows) == MOST_ROWS
+
+
 def test_rows_that_cost_as_much_together_run_alone() -> None:
     assert learned(lambda rows: 6_000_000 * rows) == 1
 
@@ -117,4 +121,4 @@ def test_a_slow_model_is_not_tried_for_long() -> None:
         return 200_000_000
 
     learned(cost)
-    assert calls == 3
+    assert calls == 6  # a second, and what was begun in it

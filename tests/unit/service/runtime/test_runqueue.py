@@ -1,8 +1,9 @@
 """What a thread waited for a processor, from what the kernel says."""
 
 from pathlib import Path
+from time import perf_counter_ns
 
-from service.runtime.runqueue import RunQueue
+from service.runtime.runqueue import RunQueue, undisturbed_clock
 
 
 def test_what_was_waited_is_counted_from_the_last_look(tmp_path: Path) -> None:
@@ -16,6 +17,17 @@ def test_what_was_waited_is_counted_from_the_last_look(tmp_path: Path) -> None:
     queue.look()
     file.write_text("900 401 4\n")
     assert queue.waited() == 1
+
+
+def test_a_clock_that_is_not_disturbed_goes_on_without_what_was_waited(tmp_path: Path) -> None:
+    file = tmp_path / "schedstat"
+    file.write_text("0 100 1\n")
+    clock = undisturbed_clock(RunQueue(file))
+    begun = perf_counter_ns(), clock()
+    file.write_text("0 1000000000000100 1\n")
+    ended = clock(), perf_counter_ns()
+    passed = ended[0] - begun[1] + 1_000_000_000_000_000
+    assert 0 <= passed <= ended[1] - begun[0]
 
 
 def test_where_the_kernel_does_not_tell_nothing_was_waited(tmp_path: Path) -> None:
