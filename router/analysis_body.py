@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
+from router.safeguards import MOST_GOLDEN
 from router.sequential import Action
 from router.spec_types import Duration, Number, Percent, Requests
 
@@ -198,6 +199,9 @@ class AnalysisBody(_Document):
     srm: SrmBody = SrmBody()
     low_traffic: Percent = Field(
         0, description="percent of the requests that are also run on the candidate, to fill the sample of errors"
+    )
+    golden: Annotated[Number, Field(ge=0, le=MOST_GOLDEN)] = Field(
+        0, description="golden rows a second that each worker also runs on both versions, to fill the sample of errors"
     )
     baseline: bool = Field(
         False, description="compare latency, below a third, with stable in a queue of its own at the candidate's weight"

@@ -53,6 +53,7 @@ def policy_of(body: AnalysisBody | None, *, has_key: bool) -> Policy | None:
         by_key=body.unit == "key" or (body.unit is None and has_key),
         watch=_limits(body.watch),
         baseline=body.baseline,
+        golden_per_second=float(body.golden),
     )
 
 
@@ -79,6 +80,8 @@ def require_honourable_analysis(body: SpecBody, strategy: Strategy, steps: tuple
         chance or analysis.metrics.errors is not False, "analysis.metrics.errors", "all that mirrored requests show"
     )
     require(chance or analysis.low_traffic == 0, "analysis.low_traffic", "needs a step with a weight")
+    judged = chance and analysis.metrics.errors is not False
+    require(judged or analysis.golden == 0, "analysis.golden", "needs a step with a weight, and errors to judge")
     useful = any(has_baseline(steps, index) for index in range(len(steps))) and analysis.metrics.latency is not False
     require(useful or not analysis.baseline, "analysis.baseline", "needs a weight below 33.3, and latency to compare")
     require(bool(_rules(analysis.metrics)), "analysis.metrics", "leaves nothing to judge; use `method: threshold`")

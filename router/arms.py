@@ -15,7 +15,8 @@ from router.cutting import TOGETHER
 from router.demands import INVALID, Shape, Watched
 from router.evidence import Arm
 from router.figures import ERROR, FAILURES, NONFINITE, OK
-from router.layout import ASSIGNED, OUTCOME, How
+from router.goldens import GOLDEN
+from router.layout import ASSIGNED, OUTCOME, How, Outcome
 from router.mirrors import MIRROR
 from router.tally import BlockCopy
 from router.telemetry import FOLLOWED, LED, UNITS, VARIANT, watched_of
@@ -28,13 +29,19 @@ def read_arms(copies: Iterable[BlockCopy], subject: Subject, shape: Shape, kind:
     candidate: dict[int, dict[int, Arm]] = {}
     stable: dict[int, dict[int, Arm]] = {}
     baseline: dict[int, dict[int, Arm]] = {}
+    golden: dict[int, list[Arm]] = {}
     wanted = ((subject.candidate, (candidate,)), (subject.stable, (stable,)), (subject.baseline, (stable, baseline)))
     mirrored: dict[int, tuple[int, int]] = {}
     for copy in copies:
         epoch, labels = copy.epoch, copy.spec.labels
         if epoch is None or labels.get("model") != subject.model:
             continue
-        if copy.spec.kind == MIRROR:
+        if copy.spec.kind == GOLDEN:
+            for place, owner in enumerate((subject.candidate, subject.stable)):
+                if (labels["variant"], labels["version"]) == _named(owner):
+                    pair = golden.setdefault(epoch, [Arm(), Arm()])
+                    pair[place] = pair[place] + _golden(copy)
+        elif copy.spec.kind == MIRROR:
             if (labels["variant"] or labels["version"], labels["version"]) == _named(subject.candidate):
                 mirrored[epoch] = _plus(mirrored.get(epoch, (0, 0)), _mirrored(copy))
         elif copy.spec.kind == kind and labels["assignment"] == SPLIT:
@@ -43,11 +50,13 @@ def read_arms(copies: Iterable[BlockCopy], subject: Subject, shape: Shape, kind:
                 for found in arms if whose is not None and named == _named(whose) else ():
                     slots, slot, arm = found.setdefault(epoch, {}), copy.slot or 0, arm_of(copy, shape)
                     slots[slot] = slots[slot] + arm if slot in slots else arm
-    epochs = candidate.keys() | stable.keys() | mirrored.keys()
     return {
-        e: Counted(candidate.get(e, {}), stable.get(e, {}), mirrored.get(e, (0, 0)), baseline.get(e, {}))
-        for e in epochs
-    }
+        e: Counted(
+            candidate.get(e, {}), stable.get(e, {}), mirrored.get(e, (0, 0)), baseline.get(e, {}),
+            (golden[e][0], golden[e][1]) if e in golden else (Arm(), Arm()),
+        )
+        for e in candidate.keys() | stable.keys() | mirrored.keys() | golden.keys()
+    }  # fmt: skip
 
 
 def arm_of(copy: BlockCopy, shape: Shape) -> Arm:
@@ -136,6 +145,13 @@ def _cells(families: Mapping[str, Sequence[int]], watched: Watched) -> tuple[int
     """None where this worker counts something else under the name: the files changed."""
     found = families.get(watched.family, ())
     return tuple(found) if len(found) == watched.cells else ()
+
+
+def _golden(copy: BlockCopy) -> Arm:
+    """Rows that ended, and those that failed; what found no room, or was taken back, says nothing."""
+    outcomes = copy.in_epoch[copy.spec.spans[OUTCOME]]
+    failed = sum(outcomes[cell] for cell in (ERROR, Outcome.TIMEOUT, NONFINITE))
+    return Arm(done=outcomes[OK] + failed, errors=failed)
 
 
 def _mirrored(copy: BlockCopy) -> tuple[int, int]:

@@ -26,12 +26,13 @@ class Subject:
 @dataclass(frozen=True, slots=True)
 class Counted:
     """What is known of one epoch, by worker slot. mirrored: (ended, failed) runs of the candidate; baseline: a part of
-    stable."""
+    stable; golden: rows that candidate and stable ran beside their requests."""
 
     candidate: Slots = field(default_factory=dict)
     stable: Slots = field(default_factory=dict)
     mirrored: tuple[int, int] = (0, 0)
     baseline: Slots = field(default_factory=dict)
+    golden: tuple[Arm, Arm] = (Arm(), Arm())
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Mark:
     stable: Arm = field(default_factory=Arm)
     closed: float | None = None
     baseline: Arm = field(default_factory=Arm)
+    golden: tuple[Arm, Arm] = (Arm(), Arm())
 
 
 Arms = tuple[Arm, Arm, Arm]
@@ -141,12 +143,15 @@ def full(told: Mapping[str, Any]) -> Arm:
 def _mark_json(mark: Mark) -> dict[str, Any]:
     weights = None if mark.weights is None else list(mark.weights)
     told = {"epoch": mark.epoch, "at": mark.at, "weights": weights, "mirrors": mark.mirrors, "closed": mark.closed}
-    return {**told, **{name: lean(getattr(mark, name)) for name in _ARMS}}
+    golden = {"golden": [lean(arm) for arm in mark.golden]} if any(arm.done for arm in mark.golden) else {}
+    return {**told, **{name: lean(getattr(mark, name)) for name in _ARMS}, **golden}
 
 
 def _mark(told: Mapping[str, Any]) -> Mark:
     weights = None if told["weights"] is None else (told["weights"][0], told["weights"][1])
-    return Mark(**{**told, "weights": weights, **{name: full(told.get(name, {})) for name in _ARMS}})
+    candidate, stable = (full(arm) for arm in told.get("golden", ({}, {})))
+    arms = {name: full(told.get(name, {})) for name in _ARMS}
+    return Mark(**{**told, "weights": weights, **arms, "golden": (candidate, stable)})
 
 
 def _warmth_json(warmth: Warmth) -> dict[str, Any]:

@@ -21,6 +21,9 @@ GROWTH: Final = 3600.0
 """A block is at least this part of the rollout's age old (and a minute at most), so that a long one has few blocks."""
 
 SOURCE: Final = "workers"
+GOLDEN_ROWS: Final = "golden"
+"""The source of blocks that hold golden rows."""
+
 MIRRORED: Final = "mirrored"
 """The flag that says how many of an arm's requests were only mirrored."""
 
@@ -38,11 +41,12 @@ def cut(
     """The blocks that are due, and the cursor behind them; the same cursor when there is nothing to remember."""
     cursor = _begun(cursor, ground)
     cursor = _warmed(cursor, counted, ground, policy)
-    marks, blocks = [], []
+    marks: list[Mark] = []
+    blocks: list[Block] = []
     for mark in cursor.marks:
-        kept, block = _cut_one(cursor, mark, counted.get(mark.epoch, Counted()), (ground, policy))
+        kept, found = _cut_one(cursor, mark, counted.get(mark.epoch, Counted()), (ground, policy))
         marks += [] if kept is None else [kept]
-        blocks += [] if block is None else [block]
+        blocks += found
     if tuple(marks) == cursor.marks and not blocks:
         return cursor, ()
     together = _together(marks, cursor.together)
@@ -85,26 +89,29 @@ def _together(marks: Iterable[Mark], known: bool) -> bool:
 
 def _cut_one(
     cursor: Cursor, mark: Mark, counted: Counted, by: tuple[Ground, Policy]
-) -> tuple[Mark | None, Block | None]:
+) -> tuple[Mark | None, list[Block]]:
     ground, policy = by
     candidate, stable, baseline = _arms(cursor, mark, counted, policy)
-    before = (mark.candidate, mark.stable, mark.baseline)
-    went_back = any(map(_fell, (candidate, stable, baseline), before))
+    before = (mark.candidate, mark.stable, mark.baseline, *mark.golden)
+    went_back = any(map(_fell, (candidate, stable, baseline, *counted.golden), before))
     if mark.closed is not None and (went_back or ground.now - mark.closed > LINGER_SECONDS):
-        return None, None  # its cells count another epoch by now, or nobody waits for it any more
-    moved = replace(mark, at=ground.now, candidate=candidate, stable=stable, baseline=baseline)
+        return None, []  # its cells count another epoch by now, or nobody waits for it any more
+    moved = replace(mark, at=ground.now, candidate=candidate, stable=stable, baseline=baseline, golden=counted.golden)
     head = Block(ground.model, ground.rollout, mark.epoch, SOURCE, cursor.index + 1)
     if went_back:
-        return moved, replace(head, problem="the counters went back: a state directory was lost")
+        return moved, [replace(head, problem="the counters went back: a state directory was lost")]
     weights = mark.weights or (None, None)
     ours, theirs = candidate.since(mark.candidate, weights[0]), stable.since(mark.stable, weights[1])
-    requests, age = ours.done + theirs.done, ground.now - mark.at
-    if not _is_due(requests, age, mark, (ground.now - cursor.began, policy)):
-        return mark, None
+    rows = [arm.since(known) for arm, known in zip(counted.golden, mark.golden, strict=True)]
+    requests, ran, age = ours.done + theirs.done, sum(arm.done for arm in rows), ground.now - mark.at
+    if not _is_due(requests + ran, age, mark, (ground.now - cursor.began, policy)):
+        return mark, []
+    # Golden rows are no part of the traffic: compared with each other, as a stratum of their own.
+    golden = [replace(head, source=GOLDEN_ROWS, candidate=rows[0], stable=rows[1])] if ran else []
     if requests + ours.assigned + theirs.assigned == 0:
-        return moved, None
+        return moved, golden
     beside = baseline.since(mark.baseline) if baseline.done else None
-    return moved, replace(head, candidate=ours, stable=theirs, baseline=beside)
+    return moved, [*golden, replace(head, candidate=ours, stable=theirs, baseline=beside)]
 
 
 def _is_due(requests: int, age: float, mark: Mark, by: tuple[float, Policy]) -> bool:

@@ -223,8 +223,9 @@ def _exempt(policy: Policy, rule: Rule, stand: Stand) -> str:
         if rule.metric is Metric.ERRORS:
             return ""
         return "nothing is asked of it while requests are only mirrored"
-    if policy.mirror_ppm and rule.metric is not Metric.ERRORS:
-        return "nothing is asked of it while mirrored requests fill the sample"
+    for fills, what in ((policy.mirror_ppm, "mirrored requests"), (policy.golden_per_second, "golden rows")):
+        if fills and rule.metric is not Metric.ERRORS:
+            return f"nothing is asked of it while {what} fill the sample"
     return ""
 
 

@@ -46,6 +46,7 @@ def evidence_document(
         "warming": _warming(evidence, policy),
         "assignment": _assignment(evidence.wealth, policy, verdict),
         "mirrored": _mirrored(evidence),
+        "golden": _golden(evidence),
         "checks": [
             _check(check, spoken, told[check.name], (policy, evidence.shape))
             for check, spoken in zip(checks, verdict.checks, strict=True)
@@ -85,6 +86,12 @@ def _mirrored(evidence: Evidence) -> Document:
     """Runs of the candidate that answered nobody and are among the requests of its errors, in the epochs in sight."""
     counted = [mark.candidate.flags.get(MIRRORED, (0, 0)) for mark in evidence.cursor.marks]
     return {"requests": sum(n for n, _ in counted), "failed": sum(k for _, k in counted)}
+
+
+def _golden(evidence: Evidence) -> Document:
+    """Golden rows that the candidate ran, which are among the requests of its errors, in the epochs in sight."""
+    counted = [mark.golden[0] for mark in evidence.cursor.marks]
+    return {"requests": sum(arm.done for arm in counted), "failed": sum(arm.errors for arm in counted)}
 
 
 def _warming(evidence: Evidence, policy: Policy) -> Document:

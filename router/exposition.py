@@ -19,6 +19,7 @@ from router import telemetry
 from router.errors import ShedReason
 from router.exposures import ExposureUse
 from router.familiar import FamiliarReader
+from router.goldens import GOLDEN
 from router.histograms import Histogram
 from router.inputs import INPUTS, QUALITY, input_counts
 from router.layout import ASSIGNED, OUTCOME, REJECTED, RESTARTS, SHED, WORKER, How, Outcome
@@ -102,6 +103,8 @@ class Exposition(Collector):
                 _add_predictions(sums, copy)
             elif copy.spec.kind == MIRROR:
                 _add_mirror(sums, copy)
+            elif copy.spec.kind == GOLDEN:
+                _add_golden(sums, copy)
             elif copy.spec.kind == INPUTS:
                 _add_inputs(sums, copy)
             elif copy.spec.kind in (FEEDBACK, REFUSED_FEEDBACK):
@@ -199,6 +202,12 @@ def _add_served(sums: _Sums, copy: BlockCopy) -> None:
     labels = labels_of(copy, *VARIANT_LABELS, "instead_of", "reason")
     for outcome, count in zip(Outcome, copy.family(OUTCOME), strict=False):
         _add_used(sums, "serin_served_instead_total", (*labels, outcome.name.lower()), count)
+
+
+def _add_golden(sums: _Sums, copy: BlockCopy) -> None:
+    labels = labels_of(copy, *VARIANT_LABELS)
+    for outcome, count in zip(Outcome, copy.family(OUTCOME), strict=False):
+        _add_used(sums, "serin_golden_runs_total", (*labels, outcome.name.lower()), count)
 
 
 def _add_mirror(sums: _Sums, copy: BlockCopy) -> None:

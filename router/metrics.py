@@ -113,6 +113,10 @@ METRICS = (
         " failed and is counted with its failure.", (*_VARIANT, "instead_of", "reason", "outcome"),
     ),
     MetricName(
+        "serin_golden_runs_total", "counter", "Golden rows that a variant ran to fill the sample of a quiet rollout, by"
+        " how they ended (error: also another answer than the row expects).", (*_VARIANT, "outcome"),
+    ),
+    MetricName(
         "serin_mirror_requests_total", "counter", "Copies of requests that a mirrored version ran, by how they ended.",
         (*_VARIANT, "outcome"),
     ),

@@ -58,7 +58,8 @@ class Policy:
     """All of it. min_requests, max_age_seconds: when a block closes; warmup_*: the first of each worker are left out;
     assignment: what a broken split leads to (hold or report); mirror_ppm: above 0 mirrored requests fill the sample in
     steps with weight too; by_key: the first request of each routing key counts; watch: limits after promotion;
-    baseline: latency is compared with stable in a queue of its own at the candidate's weight, where shares differ."""
+    baseline: latency is compared with stable in a queue of its own at the candidate's weight, where shares differ;
+    golden_per_second: golden rows that each worker runs on both versions in steps with weight, to fill the sample."""
 
     rules: tuple[Rule, ...] = ()
     budgets: Budgets = field(default_factory=Budgets)
@@ -71,6 +72,7 @@ class Policy:
     by_key: bool = False
     watch: tuple[Limit, ...] = ()
     baseline: bool = False
+    golden_per_second: float = 0.0
 
 
 ERRORS_FLOOR: Final = 0.005

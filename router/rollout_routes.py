@@ -9,7 +9,7 @@ from router.phases import AT_A_STEP, Phase
 from router.plan import ExposureLimit
 from router.rollout import Rollout, weights_of
 from router.routes import PPM, Route, Rule, Variant
-from router.safeguards import Exposure, Fallback, Mirror, Units
+from router.safeguards import Exposure, Fallback, Golden, Mirror, Units
 from router.strategies import StepKind, rules_at
 
 _PROMOTED = (Phase.PROMOTING, Phase.WINDOW, Phase.PROMOTED)
@@ -46,6 +46,7 @@ def _walking(rollout: Rollout) -> Route:
         mirrors=_mirrors(rollout),
         exposure=_exposure(rollout),
         units=_units(rollout),
+        golden=_golden(rollout),
     )
 
 
@@ -77,6 +78,7 @@ def _promoted(rollout: Rollout) -> Route:
         mirrors=(),
         exposure=None,
         units=None,
+        golden=None,
     )
 
 
@@ -127,6 +129,14 @@ def _units(rollout: Rollout) -> Units | None:
         return rollout.stable.units
     compared = [index for index in range(len(steps)) if is_randomised(steps, index)]
     return Units(rollout.id, compared.index(rollout.step), len(compared))
+
+
+def _golden(rollout: Rollout) -> Golden | None:
+    """Golden rows fill the sample where requests are compared too."""
+    policy = rollout.spec.analysis
+    if policy is None or not policy.golden_per_second or not is_randomised(rollout.spec.steps, rollout.step):
+        return rollout.stable.golden
+    return Golden(rollout.candidates[0].name, _stable(rollout), policy.golden_per_second)
 
 
 def _stable(rollout: Rollout) -> str:

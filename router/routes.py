@@ -15,10 +15,12 @@ from router.safeguards import (
     Comparison,
     Exposure,
     Fallback,
+    Golden,
     Mirror,
     Units,
     check_exposure,
     check_fallback,
+    check_golden,
     check_mirrors,
     check_units,
 )
@@ -26,9 +28,9 @@ from router.targets import is_target, parse_target
 
 __all__ = [
     "DEFAULT_KEY", "MAX_ALIASES", "MAX_RULES", "MAX_VARIANTS", "MAX_VERSION", "PPM",
-    "Comparison", "Exposure", "Fallback", "KeySource", "Mirror", "Route", "RouteTable", "Rule", "Units", "Variant",
-    "Wanted", "decode_table", "encode_table", "is_name", "is_version", "live", "percent_to_ppm", "ppm_to_percent",
-    "resolve", "routed_versions", "validate_route", "variant_named",
+    "Comparison", "Exposure", "Fallback", "Golden", "KeySource", "Mirror", "Route", "RouteTable", "Rule", "Units",
+    "Variant", "Wanted", "decode_table", "encode_table", "is_name", "is_version", "live", "percent_to_ppm",
+    "ppm_to_percent", "resolve", "routed_versions", "validate_route", "variant_named",
 ]  # fmt: skip
 
 MAX_VARIANTS: Final = 64
@@ -89,6 +91,7 @@ class Route:
     mirrors: tuple[Mirror, ...] = ()
     exposure: Exposure | None = None
     units: Units | None = None
+    golden: Golden | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +199,7 @@ def validate_route(route: Route) -> None:
     check_mirrors(route.mirrors, names)
     check_exposure(route.exposure, names)
     check_units(route.units)
+    check_golden(route.golden, names)
 
 
 def _check_variants(variants: tuple[Variant, ...]) -> None:

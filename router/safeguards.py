@@ -72,6 +72,10 @@ class Mirror:
     keep_values: bool = True
 
 
+MOST_GOLDEN: Final = 100
+"""Golden rows a second, in a worker."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exposure:
     """At most so many requests, keys or failures on `variant` in this rollout; later requests go to variant `to`.
@@ -95,6 +99,25 @@ class Units:
     rollout: str
     step: int = 0
     steps: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Each worker also runs so many golden rows a second on the variant and on the one that it is held against."""
+
+    variant: str
+    against: str
+    per_second: float
+
+
+def check_golden(golden: Golden | None, versions: Mapping[str, int]) -> None:
+    """Raises InvalidArgument. `versions`: of the route's variants by name."""
+    if golden is None:
+        return
+    known = ", ".join(sorted(versions))
+    for name in (golden.variant, golden.against):
+        require(name in versions, "golden", f"names no variant of this route ({known})")
+    require(0 < golden.per_second <= MOST_GOLDEN, "golden.per_second", f"must be above 0 and at most {MOST_GOLDEN}")
 
 
 def check_fallback(fallback: Fallback | None, versions: Mapping[str, int]) -> None:

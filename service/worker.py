@@ -37,6 +37,7 @@ from service.feedback import Feedback, class_labels, unsigned
 from service.feedback import Options as FeedbackOptions
 from service.front import Front
 from service.gauges import Gauges
+from service.goldens import Goldens
 from service.guards import Guarding, Means, words
 from service.http.v2 import V2, Bounds
 from service.keeping import PairKeeper
@@ -147,6 +148,8 @@ class Worker:
         link = CommandLink(self._http, PUBLIC_ACTOR, self._place.token)
         shelf = Shelf(link, self.dataplane, settings.keys_file is not None or is_loopback(settings.host))
         more = feedback, settings.invocations_model, settings.models, doorman
+        goldens = Goldens(self.engine, self.recorder, settings.models, lambda: self.dataplane.table.routes)
+        self._stack.push_async_callback(_cancelled, asyncio.create_task(goldens.run(), name="golden rows"))
         self.front = Front(self.dataplane, self.v2, bounds, rejected, about, statistics, shelf, *more)
         self.app = create_rest(self.front, self._metrics())
         await self._begin_to_follow()

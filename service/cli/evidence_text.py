@@ -122,6 +122,12 @@ def _notes(evidence: Document) -> Iterator[str]:
             f"{mirrored['requests']:,} requests of the candidate were only mirrored ({mirrored['failed']:,} failed); "
             "they are counted among its errors and nowhere else"
         )
+    golden = evidence.get("golden", {"requests": 0})  # an older controller has none
+    if golden["requests"]:
+        yield (
+            f"{golden['requests']:,} requests of the candidate were golden rows ({golden['failed']:,} failed), run on "
+            "stable too; they are counted among its errors and nowhere else"
+        )
     if warming["workers"]:
         workers = ", ".join(map(str, warming["workers"]))
         yield (

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from router.client import AdminClient
@@ -34,8 +35,10 @@ def twins(directory: Path, *flags: str, faults: str = "", models: Sequence[str] 
         there = directory / "models" / model
         for number in ("1", "2"):
             shutil.copytree(ROOT / "models/digits/1", there / number)
-        for name in ("model.toml", "golden.json"):
-            shutil.copy(ROOT / "models/digits" / name, there)
+        shutil.copy(ROOT / "models/digits/model.toml", there)
+        rows = json.loads((ROOT / "models/digits/golden.json").read_text())
+        cases = [{**case, "outputs": {"*": case["outputs"]["1"]}} for case in rows["cases"]]
+        (there / "golden.json").write_text(json.dumps({"cases": cases}))
     with gateway(directory, *flags, faults=faults) as running:
         for model in models:
             eventually(lambda model=model: model in running.serin("route", "show", model))
@@ -151,6 +154,18 @@ def test_mirrored_requests_fill_the_sample_of_a_quiet_service_and_are_told_apart
         assert mirrored["failed"] > 5
         assert requests(found)["candidate"] < mirrored["requests"]
         assert "were only mirrored" in running.serin("rollout", "explain", "digits")
+
+
+def test_golden_rows_let_a_service_without_traffic_go_on_and_are_told_apart(tmp_path: Path) -> None:
+    analysis = {"warmup": {"seconds": 0, "requests": 0}, "golden": 100}
+    with twins(tmp_path) as running:
+        start(running, steps=[{"weight": 50, "pause": "1s"}], analysis=analysis)
+        found = ended(running, seconds=240.0)
+        assert found["phase"] in ("window", "promoted")
+        page = httpx.get(f"{running.http}/metrics").text
+        assert found["variants"][1]["requests"] == 0
+        counted = [line for line in page.splitlines() if line.startswith("serin_golden_runs_total")]
+        assert any('version="2"' in line and 'outcome="ok"' in line for line in counted)
 
 
 MODELS, ROUNDS, SECONDS = 8, 5, 20.0

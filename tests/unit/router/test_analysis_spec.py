@@ -113,6 +113,9 @@ def test_the_document_is_the_same_rollout_when_the_default_is_written_out() -> N
         ({"analysis": {"block": {"max_age": "0.5s"}}}, "analysis.block.max_age"),
         ({"strategy": "shadow", "analysis": {"low_traffic": 10}}, "analysis.low_traffic: needs a step with a weight"),
         ({"strategy": "shadow", "analysis": {"metrics": {"errors": False}}}, "analysis.metrics.errors"),
+        ({"strategy": "shadow", "analysis": {"golden": 1}}, "analysis.golden: needs a step with a weight"),
+        ({"analysis": {"golden": 1, "metrics": {"errors": False}}}, "analysis.golden: needs"),
+        ({"analysis": {"golden": 101}}, "analysis.golden"),
         ({"steps": [{"weight": 50}], "analysis": {"baseline": True}}, "analysis.baseline: needs a weight below"),
         ({"analysis": {"baseline": True, "metrics": {"latency": False}}}, "analysis.baseline: needs"),
         (

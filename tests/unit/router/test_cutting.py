@@ -173,6 +173,20 @@ def test_a_baseline_is_cut_with_the_others_and_warms_up_with_them() -> None:
     assert Cursor.from_json(told).warmth["0"].left_out == {"4": (arm(10), arm(80), Arm())}
 
 
+def test_golden_rows_are_blocks_of_their_own_also_without_a_request() -> None:
+    def ran(n: int) -> Counted:
+        return replace(reading(0, 0), golden=(Arm(done=n, errors=n // 2), Arm(done=n)))
+
+    cursor, blocks = walk(Cursor(), *[(at(n), {4: ran(15 * n)}) for n in range(4)])
+    assert [(block.source, *done(block)) for block in blocks] == [("golden", 15, 15)] * 3
+    assert cursor.marks[0].golden == (Arm(done=45, errors=22), Arm(done=45))
+    _, blocks = walk(cursor, (at(4), {4: replace(ran(60), candidate={0: arm(5)}, stable={0: arm(40)})}))
+    assert [(block.source, *done(block), block.index) for block in blocks] == [
+        ("golden", 15, 15, 4),
+        ("workers", 5, 40, 4),
+    ]
+
+
 @pytest.mark.parametrize(
     "one",
     [

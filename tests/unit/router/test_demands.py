@@ -93,6 +93,12 @@ def test_with_mirrored_requests_in_the_sample_latency_holds_nothing_up_but_still
     assert (latency.required, latency.action, bool(latency.exempt)) == (False, Action.ABORT, True)
 
 
+def test_with_golden_rows_in_the_sample_only_errors_are_asked_about() -> None:
+    found = checks(spec(analysis={"golden": 2}), 0)
+    assert (found["errors"].required, found["errors"].exempt) == (True, "")
+    assert found["latency"].exempt == "nothing is asked of it while golden rows fill the sample"
+
+
 def test_how_many_classes_there_are_is_found_when_both_versions_were_counted() -> None:
     of = spec()
     known = checks(of, 0)["class_share"]

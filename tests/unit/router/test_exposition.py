@@ -11,6 +11,7 @@ from router.counters import Segment, settle
 from router.errors import ShedReason
 from router.exposition import Build, Exposition, Extra, RouteWeight, render
 from router.exposures import ExposureUse
+from router.goldens import golden_series
 from router.inputs import Feature, input_series
 from router.metrics import METRICS, Sample
 from router.mirrors import MirrorName, OutputDifference, mirror_series
@@ -54,6 +55,11 @@ class Gateway:
         series.assigned(How.SPLIT_DRAWN)
         series.shed(reason)
         series.observe(Outcome.SHED, 0, PHASE_TIMES, ())
+
+    def golden(self, slot=0, outcome=Outcome.OK):
+        series = golden_series(self.worker(slot), SeriesName("digits", 2, "canary", 1), 0)
+        series.given()
+        series.ended(outcome)
 
     def mirrored(self, slot=0, different=1):
         series = mirror_series(self.worker(slot), MirrorName("digits", 2, "canary", 1), [("label", "exact")], 0)
@@ -241,6 +247,7 @@ def test_every_series_is_in_the_table_with_its_labels(gateway):
     served.assigned(How.SPLIT_DRAWN)
     served.observe(Outcome.OK, 500_000, PHASE_TIMES, ())
     gateway.mirrored()
+    gateway.golden()
     gateway.sampled()
     gateway.judged()
     run_counter(gateway.worker().segment, "digits", 2)(4, 1000, 1)
@@ -280,6 +287,15 @@ def test_sampled_inputs_of_all_workers_add_up(gateway):
     assert gateway.value("serin_inputs_dropped_total", **CANARY, reason="queue_full") == 2
     assert gateway.value("serin_input_values_total", **CANARY, feature="age", quality="missing") == 2
     assert gateway.value("serin_input_values_total", **CANARY, feature="age", quality="out_of_range") is None
+
+
+def test_golden_rows_of_all_workers_add_up_and_are_nobodys_requests(gateway):
+    gateway.golden()
+    gateway.golden(slot=1)
+    gateway.golden(slot=1, outcome=Outcome.ERROR)
+    assert gateway.value("serin_golden_runs_total", **CANARY, outcome="ok") == 2
+    assert gateway.value("serin_golden_runs_total", **CANARY, outcome="error") == 1
+    assert gateway.value("serin_requests_total", **CANARY, outcome="ok") is None
 
 
 def test_mirrors_of_all_workers_add_up_and_are_nobodys_requests(gateway):

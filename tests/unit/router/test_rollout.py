@@ -28,7 +28,7 @@ from router.rollout import Rollout, accepted, is_approved, missing, possible, sp
 from router.rollout_routes import route_of
 from router.rollout_rows import decode_rollout, encode_rollout
 from router.rollout_views import next_words, rollout_document
-from router.routes import PPM, Rule, validate_route
+from router.routes import PPM, Golden, Rule, validate_route
 from router.safeguards import Units
 from router.spec import parse_spec
 from router.state import State
@@ -624,6 +624,17 @@ def test_a_baseline_takes_the_candidates_share_of_stable_while_that_is_small() -
     beside = routes[1].variants[-1]
     assert (beside.version, beside.apart) == (1, True)
     assert route_of(replace(rollout, phase=Phase.ABORTED)).variants == rollout.stable.variants
+
+
+def test_golden_rows_are_run_where_requests_are_compared() -> None:
+    steps = [{"shadow": 10, "checks": False}, {"weight": 5}, {"weight": 100, "checks": False}]
+    more = {"steps": steps, "canary": None, "analysis": {"golden": 2}, "checks": None}
+    rollout = of(walking(**more))
+    routes = [route_of(replace(rollout, step=step)) for step in range(3)]
+    assert [each.golden for each in routes] == [None, Golden("2", "1", 2.0), None]
+    for each in routes:
+        validate_route(each)
+    assert route_of(in_phase(Phase.PROMOTED)).golden is None
 
 
 def test_callers_belong_to_the_steps_that_compare_and_are_counted_nowhere_else() -> None:

@@ -51,6 +51,7 @@ class World:
         self.labels: dict[int, list[list[list[int]]]] = {}
         self.accepted: tuple[str, ...] = ()
         self.beside: dict[int, dict[int, Arm]] = {}
+        self.golden = Arm(), Arm()
 
     def tick(self, restart: bool = False) -> Finding:
         epoch = 4 + self.index
@@ -62,7 +63,8 @@ class World:
         if restart:
             self.evidence = Evidence.from_json(json.loads(json.dumps(self.evidence.to_json())))
         counted = {
-            e: Counted({0: arms[0]}, {0: arms[1]}, baseline=self.beside.get(e, {})) for e, arms in self.arms.items()
+            e: Counted({0: arms[0]}, {0: arms[1]}, baseline=self.beside.get(e, {}), golden=self.golden)
+            for e, arms in self.arms.items()
         }
         policy = self.spec.analysis
         assert policy is not None
@@ -295,3 +297,42 @@ def test_latency_is_compared_with_the_baseline_where_there_is_one_and_the_log_kn
     assert 0 < latency.requests[1] < latency.requests[0]
     again = replay(policy_of(of), of.steps, {"evidence": world.evidence.to_json()}, world.rows)
     assert again.differs == ""
+
+
+def test_golden_rows_show_a_quiet_service_that_it_may_go_on_and_the_log_says_so_again() -> None:
+    of = spec(golden=2.0)
+    world = World(of)
+    world.arms[4] = [Arm(), Arm()]
+    while world.tick().verdict.decision is not Decision.ADVANCE:
+        assert world.second < 2_000
+        world.still = True
+        world.golden = Arm(done=10 * world.second), Arm(done=10 * world.second)
+    told = evidence_document(of.analysis, of.steps, 0, {"evidence": world.evidence.to_json()})
+    assert told is not None
+    assert told["golden"] == {"requests": world.golden[0].done, "failed": 0}
+    assert world.arms[4][0].done == 0
+    again = replay(policy_of(of), of.steps, {"evidence": world.evidence.to_json()}, world.rows)
+    assert (again.differs, again.kind) == ("", "pass")
+
+
+def test_golden_rows_that_only_the_candidate_gets_wrong_take_it_back() -> None:
+    world = World(spec(golden=2.0))
+    while (found := world.tick()).verdict.decision is not Decision.ABORT:
+        assert world.second < 60
+        world.still = True
+        world.golden = Arm(done=10 * world.second, errors=2 * world.second), Arm(done=10 * world.second)
+    assert found.verdict.check == "errors"
+
+
+def test_rows_that_fail_alike_and_more_often_than_requests_speak_for_nobody() -> None:
+    """In one sum the candidate's few requests would drown in rows that fail."""
+    world, rng = World(spec(golden=2.0), seed=5), np.random.default_rng(5)
+    failed = np.zeros(2, dtype=int)
+    for _ in range(120):
+        found = world.tick()
+        failed += rng.binomial(10, 0.3, 2)
+        rows = 10 * world.second
+        world.golden = Arm(done=rows, errors=int(failed[0])), Arm(done=rows, errors=int(failed[1]))
+    assert found.verdict.decision is not Decision.ABORT
+    [errors] = [check for check in found.verdict.checks if check.name == "errors"]
+    assert errors.harm_log_e < 1.0
