@@ -188,7 +188,9 @@ class Shadow:
 
     def _mirror(self, copy: Copy) -> None:
         mirror, found = copy.mirror, copy.found
-        if mirror.ended:
+        accused = mirror.candidate.executor.accused
+        if mirror.ended or (accused is not None and found.call.body_hash in accused):
+            # A request that killed workers, or may have, is not to kill another one as a copy.
             mirror.series.ended(Outcome.SHED, 0)
             return
         begun = perf_counter_ns()

@@ -16,6 +16,7 @@ from service.diff import Judge
 from service.keeping import PairKeeper
 from service.protocol.messages import InferRequest
 from service.restraint import Restraint, Toll
+from service.runtime.accused import Accused
 from service.runtime.pool import NoSlot
 from service.shadow import BoundMirror, Shadow
 from service.worst import WorstPairs
@@ -76,7 +77,7 @@ def runs(keeper):
 
 
 def loaded(model=None, queued=0):
-    executor = SimpleNamespace(runnable=model, token=1, room=SimpleNamespace(queued=queued))
+    executor = SimpleNamespace(runnable=model, token=1, accused=None, room=SimpleNamespace(queued=queued))
     return SimpleNamespace(executor=executor, datatypes={"label": "INT64"}, signature=None)
 
 
@@ -209,6 +210,20 @@ def test_copies_of_a_mirror_that_has_ended_are_not_run(runs, keeper):
 
     assert second.series.ends == [Outcome.SHED]
     assert not second.candidate.executor.runnable.begun.is_set()
+
+
+def test_a_copy_of_a_request_that_killed_workers_is_not_run(runs, keeper):
+    model, poisoned = Model(LABELS["label"]), Model(LABELS["label"])
+    first, second = mirror(model, keeper), mirror(poisoned, keeper)
+    found = answered()
+    second.candidate.executor.accused = Accused([found.call.body_hash], [], lambda body: None)
+    runs.offer(second, found)
+    runs.offer(first, answered())
+    assert model.begun.wait(10)
+    run_all(runs, model)
+
+    assert second.series.ends == [Outcome.SHED]
+    assert not poisoned.begun.is_set()
 
 
 def test_a_copy_that_runs_for_too_long_is_stopped_when_the_queue_is_full(runs, keeper, monkeypatch):
