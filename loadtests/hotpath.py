@@ -5,7 +5,8 @@ more than its microseconds when two machines, or two days on one, are compared.
 """
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -77,15 +78,21 @@ def measure(calls: dict[str, Call], *, passes: int = PASSES, pass_micros: float 
 
 def stages(folder: Path, *, passes: int = PASSES, pass_micros: float = PASS_MICROS) -> list[Stage]:
     """The stages of requests to the sample model. `folder`: for a counter segment, which is left there."""
+    with calls(folder) as known:
+        found = measure(known, passes=passes, pass_micros=pass_micros)
+    return [*found, own_duties(found)]
+
+
+@contextmanager
+def calls(folder: Path) -> Iterator[dict[str, Call]]:
+    """Each stage as a call. `folder`: for a counter segment, which is left there."""
     subject = Subject.of(MODEL)
     segment = Segment.open(folder, 0)
     try:
         recorder = Recorder(segment)
-        calls = {**subject.wire(), **subject.answer(recorder), **_choices(), **subject.sampling(recorder)}
-        found = measure(calls, passes=passes, pass_micros=pass_micros)
+        yield {**subject.wire(), **subject.answer(recorder), **_choices(), **subject.sampling(recorder)}
     finally:
         segment.close()
-    return [*found, own_duties(found)]
 
 
 def own_duties(found: Sequence[Stage]) -> Stage:
