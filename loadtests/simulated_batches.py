@@ -11,7 +11,6 @@ from loadtests.simulated_traffic import EDGES, RATE
 from router.evidence import Arm, Block
 
 CANDIDATE, STABLE, BASELINE = 0, 1, 2
-MINUTES = 60
 
 Times = NDArray[np.float64]
 
@@ -36,10 +35,11 @@ class Queues:
     slow_runs: float = 0.0
     burst: int = 1
     onset: int = 0
+    minutes: int = 60
 
     def blocks(self, rng: np.random.Generator) -> Iterator[Block]:
-        """An hour of them."""
-        seconds = 60 * MINUTES
+        """So many minutes of them."""
+        seconds = 60 * self.minutes
         stalls = self._stalls(rng, seconds)
         moments = np.sort(rng.random(rng.poisson(RATE * seconds / self.burst)) * seconds).repeat(self.burst)
         drawn = rng.random(len(moments))
@@ -53,7 +53,7 @@ class Queues:
 
     def _stalls(self, rng: np.random.Generator, seconds: int) -> tuple[list[float], list[float]]:
         """When the machine stands still, and until when; none begins before the last has ended."""
-        begun = np.sort(rng.random(rng.poisson(self.stalls * MINUTES)) * seconds)
+        begun = np.sort(rng.random(rng.poisson(self.stalls * self.minutes)) * seconds)
         ends: list[float] = []
         begins: list[float] = []
         for begin, length in zip(begun.tolist(), rng.exponential(self.stall_seconds, len(begun)).tolist(), strict=True):

@@ -28,22 +28,18 @@ def factors(before: Floats, marks: Marks, rows: int) -> tuple[Floats, Floats]:
     after all of them. before: [rows, CELLS]; marks: T blocks x rows, flat. Blocks without marks tell nothing."""
     residuals, variances = (each.reshape(-1, rows) for each in _residuals(marks))
     seen, found = before.T.copy(), np.ones_like(residuals)
+    jumps, squares, expected, last, last_variance = seen
     for at, (residual, variance) in enumerate(zip(residuals, variances, strict=True)):
-        jumps, squares, expected, last, last_variance = seen
         beyond = squares / np.maximum(expected, 1e-12) - DOUBT * np.sqrt(3.0 / np.maximum(jumps, 1e-12))
         np.maximum(1.0, beyond, out=found[at])
         told = variance > 0.0
         follows = told & (last_variance > 0.0)
-        fade = np.where(follows, _FADE, 1.0)
-        seen = np.stack(
-            [
-                fade * jumps + follows,
-                fade * squares + np.where(follows, (residual - last) ** 2, 0.0),
-                fade * expected + np.where(follows, variance + last_variance, 0.0),
-                np.where(told, residual, last),
-                np.where(told, variance, last_variance),
-            ]
-        )
+        seen[:3] *= np.where(follows, _FADE, 1.0)
+        jumps += follows
+        squares += np.where(follows, (residual - last) ** 2, 0.0)
+        expected += np.where(follows, variance + last_variance, 0.0)
+        np.copyto(last, residual, where=told)
+        np.copyto(last_variance, variance, where=told)
     return found, seen.T
 
 

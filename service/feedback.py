@@ -123,13 +123,18 @@ class Feedback:
         self._series.clear()  # a block may count another epoch now
         sign, marks = signer(self._key, given), label_marks(watch)
         now, next_id, minutes = self._now, self._next_id, self._minutes
+        minute = since = until = place = 0
 
         def stamp(cells: Sequence[int]) -> bytes:
-            minute, label = int(now()) // 60, NO_LABEL
-            issued[minute // minutes % STRATA] += 1
+            nonlocal minute, since, until, place
+            moment = now()
+            if not since <= moment < until:
+                minute = int(moment) // 60
+                since, until, place = minute * 60, minute * 60 + 60, minute // minutes % STRATA
+            issued[place] += 1
+            label = NO_LABEL
             for cell in cells:
-                if marks[cell]:
-                    label = marks[cell]
+                if label := marks[cell]:
                     break
             return sign(minute, next_id(), label)
 
