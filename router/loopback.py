@@ -86,13 +86,11 @@ class Loopback:
             self._idle.pop().close()
 
     async def _ask(self, raw: bytes) -> Answer:
-        """One that was kept may have been closed at the other end meanwhile: then another one is asked."""
-        while (connection := self._kept()) is not None:
-            try:
-                return await self._on(connection, raw)
-            except ConnectionError:
-                continue
-        _, connection = await asyncio.get_running_loop().create_connection(_Connection, *self._address)
+        """Sends it once. What was true when it was written may not be when another process hears it, so that whoever
+        asked must say it anew."""
+        connection = self._kept()
+        if connection is None:
+            _, connection = await asyncio.get_running_loop().create_connection(_Connection, *self._address)
         return await self._on(connection, raw)
 
     def _kept(self) -> "_Connection | None":

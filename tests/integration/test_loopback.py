@@ -86,7 +86,19 @@ async def test_a_connection_that_was_closed_meanwhile_is_replaced(server: Server
     server.behave = "close"
     for _ in range(3):
         assert await ask(line)
+        async with asyncio.timeout(20):
+            while any(kept.is_open() for kept in line._idle):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.005)
     assert server.connections == 3
+
+
+async def test_a_call_that_was_heard_is_not_said_again(server: Server, line: Loopback) -> None:
+    """What a worker told a controller that died is not what it has to tell the next one."""
+    assert await ask(line)
+    server.behave = "hang up"
+    with pytest.raises(httpx.NetworkError):
+        await ask(line)
+    assert (server.connections, len(server.bodies)) == (1, 2)
 
 
 async def test_an_answer_that_never_comes_is_an_error(server: Server, line: Loopback) -> None:
