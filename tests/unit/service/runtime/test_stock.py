@@ -224,15 +224,6 @@ def test_changed_golden_rows_are_a_reason_to_examine_again(world: World) -> None
     assert world.examiner.examined == ["good", "good"]
 
 
-def test_golden_rows_are_asked_of_each_number_that_a_content_has(world: World) -> None:
-    for version in (1, 2):
-        place(world.models, "m", version, b"good")
-    (world.models / "m" / "model.toml").write_text("[golden]")
-    (world.models / "m" / "golden.json").write_text('{"cases": []}')
-    world.settle()
-    assert world.examiner.examined == ["good", "good"]
-
-
 def test_a_wish_lets_what_failed_be_examined_again(world: World) -> None:
     place(world.models, "m", 1, b"bad")
     world.settle()
