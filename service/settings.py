@@ -106,6 +106,9 @@ class Settings(AccessSettings, TransportSettings, SupplySettings, BaseSettings):
     )
     max_header_bytes: int = Field(64 * 1024, ge=1024, description="Largest request head; above: 431.")
     keep_alive_seconds: Seconds = Field(75, description="How long an idle client connection stays open.")
+    stream_idle_seconds: Seconds = Field(
+        600, description="Time until the next message of a gRPC stream is there as a whole; 0: no limit."
+    )
     key_header: str = Field(
         "Serin-Routing-Key",
         pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",

@@ -354,7 +354,8 @@ def run_limits(settings: Settings) -> RunLimits:
 def _bounds(settings: Settings) -> Bounds:
     limits = Limits(max_body_bytes=settings.max_body_bytes, max_decompressed_bytes=settings.max_body_bytes)
     seconds = settings.request_timeout_seconds, settings.body_read_timeout_seconds
-    return Bounds(limits, *seconds, settings.max_in_flight, settings.max_header_bytes, settings.keep_alive_seconds)
+    idle = settings.keep_alive_seconds, settings.stream_idle_seconds
+    return Bounds(limits, *seconds, settings.max_in_flight, settings.max_header_bytes, *idle)
 
 
 def package_version(name: str) -> str:

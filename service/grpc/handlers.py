@@ -64,7 +64,7 @@ class Handlers:
         return self.stream(watched)
 
     def stream(self, method: Streaming, read: Callable[[bytes], Any] | None = None) -> Any:
-        """Many of both. Between messages there is no limit: whoever sends one slowly looks like one who waits."""
+        """Many of both. `method` bounds the time between messages (`streams.until`)."""
 
         async def handle(messages: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
             self._connections.begin(context)
@@ -79,7 +79,7 @@ class Handlers:
         return grpc.stream_stream_rpc_method_handler(handle, read, written)
 
     def _take_stream(self, context: Context) -> None:
-        """Streams may wait as long as they like, so they must not take the places of calls."""
+        """Streams may wait for long, so they must not take the places of calls."""
         if self._streams >= self._bounds.streams:
             raise Unavailable("too many streams are open in this worker; try again", retry_after_seconds=1)
         self._streams += 1

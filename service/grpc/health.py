@@ -59,11 +59,12 @@ class Health:
 class Reflection(aio.ReflectionServicer):  # type: ignore[misc]
     """What is served here, for grpcurl and its like; a stream of it ends with the server."""
 
-    def __init__(self, pool: Any, closing: asyncio.Event) -> None:
+    def __init__(self, pool: Any, closing: asyncio.Event, idle_seconds: float) -> None:
         super().__init__(_KNOWN[1:], pool)
         self._closing = closing
+        self._idle_seconds = idle_seconds
 
     async def ServerReflectionInfo(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
         """grpcio's own, over a stream that ends."""
-        async for answer in super().ServerReflectionInfo(until(requests, self._closing), context):
+        async for answer in super().ServerReflectionInfo(until(requests, self._closing, self._idle_seconds), context):
             yield answer

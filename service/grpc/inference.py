@@ -79,7 +79,7 @@ class Inference:
     ) -> AsyncIterator[Any]:
         """One answer for each message, in their order; an error ends its message, not the stream."""
         opened = arrival_of(context)
-        async for body in until(bodies, closing):
+        async for body in until(bodies, closing, self._bounds.stream_idle_seconds):
             arrival = Arrival(opened.headers, opened.request_id, perf_counter_ns(), opened.ends_ns)
             answer = await self._answer(body, arrival)
             yield streamed(answer, body, self._bounds)

@@ -70,6 +70,7 @@ class GrpcPort:
         self._tls = tls
         self._inference = inference
         self._closing = asyncio.Event()
+        self._idle_seconds = bounds.stream_idle_seconds
         self._connections = Connections(encrypted=tls is not None)
         held = CallBounds(bounds.body_read_seconds, streams=bounds.max_in_flight)
         self._handlers = Handlers(self._connections, held, inference.rejected)
@@ -119,7 +120,10 @@ class GrpcPort:
         return grpc.method_handlers_generic_handler(HEALTH, {"Check": check, "Watch": watch})
 
     def _reflection(self) -> Any:
-        told, read = Reflection(_described(), self._closing), reflection_pb2.ServerReflectionRequest.FromString
+        told, read = (
+            Reflection(_described(), self._closing, self._idle_seconds),
+            reflection_pb2.ServerReflectionRequest.FromString,
+        )
         handlers = {"ServerReflectionInfo": self._handlers.stream(told.ServerReflectionInfo, read)}
         return grpc.method_handlers_generic_handler(REFLECTION, handlers)
 

@@ -71,6 +71,7 @@ class Bounds:
     max_in_flight: int
     max_header_bytes: int = 64 * 1024
     keep_alive_seconds: float = 75.0
+    stream_idle_seconds: float = 600.0
 
 
 def request_id_of(given: bytes | None) -> str:

@@ -77,6 +77,8 @@ def house() -> Iterator[House]:
             str(LIMIT_BYTES),
             "--body-read-timeout-seconds",
             "5",
+            "--stream-idle-seconds",
+            "5",
             "--invocations-model",
             "floats",
         )

@@ -21,12 +21,17 @@ from tests.hostile.test_grpc import SERVICE, HostileCall, call, request
 DATA, HEADERS, RST_STREAM, SETTINGS = 0x0, 0x1, 0x3, 0x4
 END_STREAM, END_HEADERS = 0x1, 0x4
 CALLS, SECONDS = 20, 5.0
-"""Calls on each connection; `--body-read-timeout-seconds` of the gateway."""
+"""Calls on each connection; `--body-read-timeout-seconds` and `--stream-idle-seconds` of the gateway."""
+
+METHODS = {
+    "unary": SERVICE + "ModelInfer",
+    "stream": SERVICE + "ModelStreamInfer",
+    "reflection": "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+}
 
 FIELDS = {
     ":method": "POST",
     ":scheme": "http",
-    ":path": f"{SERVICE}ModelInfer",
     ":authority": "serin",
     "te": "trailers",
     "content-type": "application/grpc",
@@ -42,13 +47,14 @@ def literal(text: str) -> bytes:
     return bytes([len(text)]) + text.encode()
 
 
-HEAD = b"".join(b"\0" + literal(name) + literal(value) for name, value in FIELDS.items())
+def head(path: str) -> bytes:
+    return b"".join(b"\0" + literal(name) + literal(value) for name, value in (FIELDS | {":path": path}).items())
 
 
 class Slow:
     """A connection with CALLS calls that each send a byte of their message now and then, and never all of it."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, path: str) -> None:
         host, _, port = address.rpartition(":")
         self._socket = socket.create_connection((host, int(port)), LIMIT_SECONDS)
         self._read = b""
@@ -56,7 +62,7 @@ class Slow:
         self._socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS))
         announced = b"\0" + struct.pack(">I", 1_000_000)
         for stream in self.open:
-            self._socket.sendall(frame(HEADERS, HEAD, stream, END_HEADERS) + frame(DATA, announced, stream))
+            self._socket.sendall(frame(HEADERS, head(path), stream, END_HEADERS) + frame(DATA, announced, stream))
         self._socket.setblocking(False)
 
     def drip(self) -> None:
@@ -106,8 +112,29 @@ def test_a_call_without_a_message_is_told_so(channel: Any) -> None:
     assert ended.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_messages_that_come_byte_by_byte_are_cut_off_and_good_calls_are_served(house: House, channel: Any) -> None:
-    slow = [Slow(str(house.running.seen["grpc"])) for _ in range(10)]
+def test_a_stream_without_a_next_message_ends(house: House, channel: Any) -> None:
+    over = threading.Event()
+
+    def one() -> Iterator[bytes]:
+        yield request().SerializeToString()
+        over.wait(LIMIT_SECONDS)
+
+    answers = channel.stream_stream(SERVICE + "ModelStreamInfer")(one(), timeout=LIMIT_SECONDS)
+    assert next(answers)
+    begun = monotonic()
+    with pytest.raises(grpc.RpcError) as ended:
+        next(answers)
+    over.set()
+    assert ended.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert ended.value.details() == "no message arrived in the stream for too long"
+    assert monotonic() - begun >= SECONDS - 0.5
+
+
+@pytest.mark.parametrize("path", METHODS.values(), ids=METHODS)
+def test_messages_that_come_byte_by_byte_are_cut_off_and_good_calls_are_served(
+    house: House, channel: Any, path: str
+) -> None:
+    slow = [Slow(str(house.running.seen["grpc"]), path) for _ in range(10)]
     good = HostileCall("good", request().SerializeToString)
 
     def over() -> bool:

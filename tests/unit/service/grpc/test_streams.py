@@ -1,8 +1,11 @@
-"""Streams that end with the server."""
+"""Streams that end with the server, or when nothing comes."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
+
+from router.errors import RequestTimeout
 from service.grpc.streams import until
 
 
@@ -26,6 +29,15 @@ async def test_an_idle_stream_ends_when_the_server_closes() -> None:
     assert await anext(stream) == 1
     closing.set()
     assert [message async for message in stream] == []
+
+
+async def test_a_stream_in_which_nothing_comes_ends_with_an_error() -> None:
+    messages: asyncio.Queue[int | None] = asyncio.Queue()
+    stream = until(counted(messages), asyncio.Event(), 0.001)
+    messages.put_nowait(1)
+    assert await anext(stream) == 1
+    with pytest.raises(RequestTimeout, match="no message arrived"):
+        await anext(stream)
 
 
 async def test_a_reader_that_stops_leaves_no_task_behind() -> None:
