@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,38 @@ def of_kind(objects: list[Object], kind: str) -> list[Object]:
     return [item for item in objects if item["kind"] == kind]
 
 
-def test_the_component_of_tls_mounts_the_secret_and_probes_over_it(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "k8s", tmp_path / "k8s")
-    overlay = tmp_path / "k8s" / "overlays" / "tls"
+def pod_with(components: tuple[str, ...], folder: Path) -> Object:
+    """The pod of the base with these components, in this order."""
+    shutil.copytree(ROOT / "k8s", folder / "k8s")
+    overlay = folder / "k8s" / "overlays" / "of_a_test"
     overlay.mkdir()
-    kustomization = {"resources": ["../../base"], "components": ["../../components/tls"]}
+    kustomization = {"resources": ["../../base"], "components": [f"../../components/{name}" for name in components]}
     (overlay / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     done = subprocess.run([kubectl(), "kustomize", str(overlay)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     (found,) = of_kind([item for item in yaml.safe_load_all(done.stdout) if item], "Deployment")
-    pod = found["spec"]["template"]["spec"]
+    pod: Object = found["spec"]["template"]["spec"]
+    return pod
+
+
+@pytest.mark.parametrize("components", list(permutations(("keys", "models-volume", "tls"))), ids="-".join)
+def test_components_leave_each_other_alone_in_any_order(components: tuple[str, ...], tmp_path: Path) -> None:
+    pod = pod_with(components, tmp_path)
+    (container,) = pod["containers"]
+    given = {item["name"] for item in container["env"]}
+    mounted = {item["name"] for item in container["volumeMounts"]}
+    assert given == {
+        "SERIN_KEYS_FILE",
+        "SERIN_OPEN_METRICS",
+        "SERIN_TLS_CERT_FILE",
+        "SERIN_TLS_KEY_FILE",
+        "SERIN_ADMIN_TLS",
+    }
+    assert mounted == {item["name"] for item in pod["volumes"]} >= {"keys", "models", "tls", "state"}
+
+
+def test_the_component_of_tls_mounts_the_secret_and_probes_over_it(tmp_path: Path) -> None:
+    pod = pod_with(("tls",), tmp_path)
     (container,) = pod["containers"]
     said = {item["name"]: item.get("value") for item in container["env"]}
     (mount,) = [item for item in container["volumeMounts"] if item["name"] == "tls"]
