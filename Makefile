@@ -9,7 +9,7 @@ ENTER  := $(BIN)/python
 PIP    := $$(cat .venv/.pip) --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-slow test-peers check format bench bench-peers figures models docs proto lock clean
+.PHONY: help run demo test test-slow test-peers check format bench bench-peers figures models docs proto lock sbom clean
 
 help:
 	@echo 'Serin: serve versions of ONNX models, split traffic among them, see what each predicts.'
@@ -29,6 +29,7 @@ help:
 	@echo '  make docs       write the generated tables of docs/ from the code'
 	@echo '  make proto      write the message descriptors of service/pb/ from its .proto'
 	@echo '  make lock       renew requirements*.lock from pyproject.toml (needs uv)'
+	@echo '  make sbom       write what Serin is made of (CycloneDX) from requirements.lock to sbom.cdx.json'
 	@echo '  make clean      remove .venv, caches and .serin (the state of make run)'
 	@echo
 	@echo 'PYTHON=/path/to/python3 chooses the interpreter that .venv is made with.'
@@ -118,6 +119,9 @@ lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv on the PATH; nothing else does.' >&2; exit 2; }
 	$(LOCK) --extra build --extra grpc -o requirements.lock
 	$(LOCK) --extra build --extra grpc --extra dev --extra train -c requirements.lock -o requirements-dev.lock
+
+sbom: .venv/.dev
+	@$(ENTER) -m tests.packaging.sbom $(ARGS)
 
 clean:
 	rm -rf .venv .serin build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
