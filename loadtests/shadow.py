@@ -1,7 +1,9 @@
 """`python -m loadtests.shadow`: what a shadow costs the callers: p99 at half load with and without it, in turns.
 
 All requests are also run on a candidate that takes ten times as long. The gateway is one worker on one core, the load
-comes at a fixed rate from another. The exit code is 1 when the median of the rounds is more than `--most` above 1.
+comes at a fixed rate from another. Each half with the shadow is compared with the halves before and after it, and these
+with each other: that ratio says what the machine does by itself. The exit code is 1 when the median of the rounds is
+above `--most`.
 """
 
 import argparse
@@ -11,7 +13,7 @@ import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from time import monotonic, sleep
 
 import httpx
@@ -37,16 +39,23 @@ OPSET, IR_VERSION, SEED = 17, 8, 7
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """One round: the same load without the shadow and with it."""
+class Turn:
+    """One round: the same load without the shadow, with it, and without it again."""
 
-    alone: Measured
+    before: Measured
     shadowed: Measured
+    after: Measured
 
     @property
     def ratio(self) -> float:
-        """Of the two p99."""
-        return self.shadowed.p99_ms / self.alone.p99_ms
+        """The p99 with the shadow by the mean of those without."""
+        return self.shadowed.p99_ms / mean((self.before.p99_ms, self.after.p99_ms))
+
+    @property
+    def noise(self) -> float:
+        """The two p99 without, the higher by the lower."""
+        alone = (self.before.p99_ms, self.after.p99_ms)
+        return max(alone) / min(alone)
 
 
 def prepare(folder: Path) -> None:
@@ -88,15 +97,24 @@ class Experiment:
         given = Round(self._requests, CONNECTIONS, CAPACITY_SECONDS, self._cores)
         return self._load(self._server.address, given).per_second
 
-    def round(self, per_second: float, seconds: float) -> Pair:
-        """Without, then with."""
-        alone = self._paced(per_second, seconds)
+    def rounds(self, number: int, per_second: float, seconds: float) -> list[Turn]:
+        """So many, each beginning with the half that ended the last one."""
+        before, turns = self._paced(per_second, seconds), []
+        for _ in range(number):
+            shadowed = self._shadowed(per_second, seconds)
+            after = self._paced(per_second, seconds)
+            turns.append(Turn(before, shadowed, after))
+            before = after
+        return turns
+
+    def _shadowed(self, per_second: float, seconds: float) -> Measured:
         document = {"to": 2, "strategy": "shadow", "checks": [], "shadow": {"share": 100, "requests": 100_000_000}}
         self._admin.start_rollout(MODEL, document)
         self._until_followed()
-        shadowed = self._paced(per_second, seconds)
-        self._admin.move_rollout(MODEL, "abort", "measured")
-        return Pair(alone, shadowed)
+        try:
+            return self._paced(per_second, seconds)
+        finally:
+            self._admin.move_rollout(MODEL, "abort", "measured")
 
     def _until_followed(self) -> None:
         until = monotonic() + FOLLOW_SECONDS
@@ -120,15 +138,17 @@ def dropped(server: Server) -> str:
     return "\n".join(line for line in lines if line.startswith(wanted))
 
 
-def report(pairs: Sequence[Pair]) -> float:
-    """Print the rounds; the median ratio."""
-    for number, pair in enumerate(pairs, 1):
-        alone, shadowed = pair.alone, pair.shadowed
-        print(
-            f"  round {number}: p50 {alone.p50_ms:.3f} -> {shadowed.p50_ms:.3f} ms, "
-            f"p99 {alone.p99_ms:.3f} -> {shadowed.p99_ms:.3f} ms ({pair.ratio:.3f}), failed {shadowed.failed}"
+def report(turns: Sequence[Turn]) -> float:
+    """Print the rounds and what the machine does by itself; the median ratio."""
+    for number, turn in enumerate(turns, 1):
+        halves = (turn.before, turn.shadowed, turn.after)
+        p50, p99 = (
+            " ".join(f"{value:.3f}" for value in values)
+            for values in ([one.p50_ms for one in halves], [one.p99_ms for one in halves])
         )
-    return median(pair.ratio for pair in pairs)
+        print(f"  round {number}: p50 {p50} ms, p99 {p99} ms ({turn.ratio:.3f}, without {turn.noise:.3f})")
+    print(f"two halves without a shadow differ by a factor of {median(turn.noise for turn in turns):.3f} (median)")
+    return median(turn.ratio for turn in turns)
 
 
 def main() -> int:
@@ -144,16 +164,16 @@ def main() -> int:
                 experiment = Experiment(server, cores.client, folder)
                 rate = options.share * experiment.capacity()
                 print(f"{machine.facts()['load']}; {rate:.0f} requests/s, {options.share:.0%} of what it can do")
-                pairs = [experiment.round(rate, options.seconds) for _ in range(options.rounds)]
+                turns = experiment.rounds(options.rounds, rate, options.seconds)
                 print(dropped(server))
     except (NotStarted, LoadFailed, SerinError, subprocess.TimeoutExpired) as error:
         print(f"shadow: {error}", file=sys.stderr)
         return 2
-    found = report(pairs)
-    lost = sum(pair.alone.failed + pair.shadowed.failed for pair in pairs)
+    found = report(turns)
+    lost = sum(turn.before.failed + turn.shadowed.failed + turn.after.failed for turn in turns)
     print(
-        f"median of {len(pairs)} rounds: the p99 with the shadow is {found:.3f} of the one without "
-        f"(at most {options.most:g})"
+        f"median of {len(turns)} rounds: the p99 with the shadow is {found:.3f} of the one without "
+        f"(at most {options.most:g}), {lost} requests failed"
     )
     return 1 if found > options.most or lost else 0
 
@@ -161,7 +181,7 @@ def main() -> int:
 def parser() -> argparse.ArgumentParser:
     """The words after `python -m loadtests.shadow`."""
     found = argparse.ArgumentParser(prog="loadtests.shadow", description="What a shadow costs the callers.")
-    found.add_argument("--seconds", type=float, default=8.0, help="of one half of a round [8]")
+    found.add_argument("--seconds", type=float, default=8.0, help="of each part of a round [8]")
     found.add_argument("--rounds", type=int, default=5, help="[5]")
     found.add_argument("--share", type=float, default=0.5, help="of what the gateway can do at most [0.5]")
     found.add_argument("--most", type=float, default=1.10, help="the ratio of the p99 may be [1.10]")
