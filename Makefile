@@ -67,6 +67,9 @@ proto: .venv/.dev
 
 # ---- what proves ----------------------------------------------------------------------------------------------------
 
+# The tests start hundreds of processes: compiled code is kept for the next one, whatever the shell says.
+test test-slow test-peers check: export PYTHONDONTWRITEBYTECODE :=
+
 test: .venv/.dev
 	@$(ENTER) -m pytest -q -m 'not slow' tests $(ARGS)
 	@echo 'Not run here: tests marked slow (make test-slow).'
