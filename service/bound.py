@@ -3,15 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from router.errors import InvalidArgument
 from router.routes import Route, Variant
-from router.telemetry import How, VariantSeries
+from router.telemetry import ROUND_BITS, How, VariantSeries
 from service.calls import Tap
 from service.feedback import Stamp
 from service.guards import Guards
 from service.protocol.messages import Parameter
 from service.runtime.engine import Loaded
 from service.virtual import VirtualArm
+
+MOST_PICKS, MOST_KEY_BYTES = 4096, 128
+"""Keys whose choice is remembered, of so many bytes at most."""
 
 
 @dataclass(slots=True)
@@ -31,21 +36,52 @@ class Bound:
     virtual: VirtualArm | None = None
     line: object = None
 
-    def draw(self, how: How, key: bytes | None, now_ns: int) -> VariantSeries | None:
-        """Where a request of the split counts once more, if it is drawn for the self-check; it is counted as given
-        there then."""
+    def draw(self, key: bytes | None, now_ns: int) -> VariantSeries | None:
+        """Where a request of the split counts once more, if it is drawn for the self-check."""
         virtual = self.virtual
-        if virtual is None or not virtual.takes(key, now_ns):
-            return None
-        virtual.series.assigned(how)
-        return virtual.series
+        return virtual.series if virtual is not None and virtual.takes(key, now_ns) else None
+
+
+class Pick(Struct):
+    """Whom the split gives a request to. `twice`: where it counts once more, drawn for the self-check. `was_met`: its
+    caller has been counted in this worker, if callers are, or is nobody."""
+
+    arm: Bound
+    how: How
+    key: bytes | None
+    twice: VariantSeries | None
+    was_met: bool = False
+
+
+class Picks:
+    """What the split chose, so that it is worked out once for each key. Good while the same versions are loaded
+    (`changes` of the engine) and for a round of the self-check, of which `now_ns` is a time.
+
+    `by_draw`: of each variant what requests without a key get, and what they get when they are drawn.
+    """
+
+    __slots__ = ("by_draw", "by_key", "changes", "until_ns")
+
+    def __init__(self, changes: int, now_ns: int) -> None:
+        self.changes = changes
+        self.until_ns = ((now_ns >> ROUND_BITS) + 1) << ROUND_BITS
+        self.by_key: dict[bytes, Pick] = {}
+        self.by_draw: dict[str, tuple[Pick, Pick]] = {}
+
+    def remember(self, key: bytes, pick: Pick) -> None:
+        """For as long as there is room."""
+        if len(key) > MOST_KEY_BYTES:
+            return
+        if len(self.by_key) >= MOST_PICKS:
+            self.by_key.clear()
+        self.by_key[key] = pick
 
 
 @dataclass(slots=True)
 class BoundRoute:
     """`main`: the variant with most weight. `reached`: versions that requests get which name none. `series`: by name,
     version and whether requests went past the split. `shares`: some of its variants run requests together. `sole`: the
-    one version that is reached, if it is one. `arms`: of `series`, those that plain requests were split among."""
+    one version that is reached, if it is one. `picks`: what was chosen for plain requests."""
 
     route: Route
     key_header: bytes | None
@@ -57,7 +93,7 @@ class BoundRoute:
     guards: Guards | None = None
     shares: bool = False
     sole: int | None = None
-    arms: dict[str, Bound] = field(default_factory=dict)
+    picks: Picks = field(default_factory=lambda: Picks(-1, 0))
 
     @classmethod
     def of(cls, route: Route) -> "BoundRoute":

@@ -49,13 +49,18 @@ class Callers:
 
     def count(self, assignment: Assignment, key: bytes | None) -> None:
         """Count a request for its caller if it is the first. Who has no key, or went past the split, is nobody."""
-        if key is None or assignment.how != How.SPLIT_KEYED or not self.seen.is_first(key):
+        if key is None or assignment.how != How.SPLIT_KEYED:
             return
-        _, series, stamp = self._of(assignment.variant, assignment.version)
-        series.assigned(assignment.how)
-        assignment.unit = series
-        if stamp is not None:
-            assignment.stamp = stamp
+        first = self.first(key, assignment.variant, assignment.version)
+        if first is not None:
+            assignment.unit, stamp = first
+            assignment.unit.assigned(assignment.how)
+            assignment.stamp = stamp or assignment.stamp
+
+    def first(self, key: bytes, variant: str, version: int) -> tuple[VariantSeries, Stamp | None] | None:
+        """Where a request of the split counts for its caller, and what signs its answer then; None for one that does
+        not count."""
+        return self._of(variant, version)[1:] if self.seen.is_first(key) else None
 
     def _of(self, variant: str, version: int) -> tuple[Loaded | None, VariantSeries, Stamp | None]:
         loaded = self.means.peek(self.route.model, version)

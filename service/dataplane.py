@@ -11,7 +11,7 @@ from router.routes import Route, RouteTable, Variant, resolve
 from router.split import choose
 from router.telemetry import How, Outcome, Recorder, SeriesName
 from router.tokens import Given
-from service.bound import Bound, BoundRoute, routing_key
+from service.bound import Bound, BoundRoute, Pick, Picks, routing_key
 from service.calls import OUTCOME_OF_KIND, Answered, Assignment, Call, Refused, Tap, classes, pass_on, passes, run
 from service.feedback import Feedback
 from service.guards import Guards
@@ -140,16 +140,35 @@ class Dataplane:
             return None
         return bound if bound.guards is None or not bound.guards.takes_copies else None
 
-    def pick(self, bound: BoundRoute, headers: Mapping[bytes, bytes]) -> tuple[Bound, How, bytes | None]:
-        """The first half of `assign`, for a plain route and a request without parameters; the last is its key. It is
-        not counted as given to anybody yet."""
+    def pick(self, bound: BoundRoute, headers: Mapping[bytes, bytes], now_ns: int) -> Pick:
+        """The first half of `assign`, for a plain route and a request without parameters, at `now_ns`. It is not
+        counted as given to anybody yet."""
+        picks = bound.picks
+        if picks.changes != self._engine.changes or now_ns >= picks.until_ns:
+            picks = bound.picks = Picks(self._engine.changes, now_ns)
         key = routing_key(bound, headers, NO_PARAMETERS)
-        variant, how = choose(bound.route, key, random()), How.SPLIT_DRAWN if key is None else How.SPLIT_KEYED
-        loaded = self._lane(bound.route.model, variant)
-        arm = bound.arms.get(variant.name)
-        if arm is None or arm.loaded is not loaded:
-            arm = bound.arms[variant.name] = self._series(bound, variant, False, loaded)
-        return arm, how, key
+        if key is None:
+            return self._drawn(bound, picks)
+        pick = picks.by_key.get(key)
+        if pick is None:
+            arm = self._arm(bound, choose(bound.route, key, 0.0))
+            pick = Pick(arm, How.SPLIT_KEYED, key, arm.draw(key, now_ns))
+            picks.remember(key, pick)
+        return pick
+
+    def _drawn(self, bound: BoundRoute, picks: Picks) -> Pick:
+        variant = choose(bound.route, None, random())
+        known = picks.by_draw.get(variant.name)
+        if known is None:
+            arm = self._arm(bound, variant)
+            twice = None if arm.virtual is None else arm.virtual.series
+            one, other = (Pick(arm, How.SPLIT_DRAWN, None, series, True) for series in (None, twice))
+            known = picks.by_draw[variant.name] = one, other
+        virtual = known[0].arm.virtual
+        return known[virtual is not None and virtual.takes(None, 0)]
+
+    def _arm(self, bound: BoundRoute, variant: Variant) -> Bound:
+        return self._series(bound, variant, False, self._lane(bound.route.model, variant))
 
     def guarded(self, guards: Guards | None, arm: Bound, how: int, told: tuple[int, bytes | None]) -> Assignment:
         """The other half of it. `told`: when the request came, and its key."""
@@ -162,7 +181,9 @@ class Dataplane:
             guards.admit(assignment, key if guards.asks_key(arm.variant.name) else None)
         # Not what the guards gave to another, or count for its caller already.
         if assignment.series is arm.series and assignment.unit is None:
-            assignment.unit = arm.draw(How(assignment.how), key, assignment.started_ns)
+            assignment.unit = arm.draw(key, assignment.started_ns)
+            if assignment.unit is not None:
+                assignment.unit.assigned(assignment.how)
 
     def infer(self, assignment: Assignment, call: Call, request: InferRequest) -> Awaitable[InferResponse]:
         """Run the assigned version, or the one that steps in for it. The caller closes the assignment, also when this

@@ -83,9 +83,9 @@ class Budget:
     _retries: dict[str, Window] = field(default_factory=dict)
     _spent: dict[str, int] = field(default_factory=dict)
 
-    def request(self, now_ns: int) -> None:
-        """The route got a request."""
-        self._requests.add(now_ns // 1_000_000_000)
+    def request(self, now_ns: int, count: int = 1) -> None:
+        """The route got a request, or so many."""
+        self._requests.add(now_ns // 1_000_000_000, count)
 
     def retry(self, variant: str, now_ns: int) -> bool:
         """A request of `variant` is run again. Whether this spends the budget: its like are then not to be chosen."""

@@ -129,6 +129,21 @@ class Guards:
             self._note_spent(self.meter)
             self._divert(assignment, "exposure", self.meter.exposure.to)
 
+    def lets_by(self, variant: str, now_ns: int) -> bool:
+        """Whether a request of the split to this variant needs nothing of its guards but `first` and to be `noted`."""
+        if self.meter is not None or self.mirrors is not None:
+            return False
+        return self.fallback is None or not self.fallback.budget.is_spent(variant, now_ns)
+
+    def first(self, key: bytes, variant: Variant) -> "tuple[VariantSeries, Stamp | None] | None":
+        """Where a request that was let by counts once more, if it is the first of its caller; see `Callers.first`."""
+        return None if self.callers is None else self.callers.first(key, variant.name, variant.version)
+
+    def noted(self, requests: int, now_ns: int) -> None:
+        """So many were let by."""
+        if self.fallback is not None:
+            self.fallback.budget.request(now_ns, requests)
+
     def infer(self, run: Run, assignment: Assignment, call: Call, request: InferRequest) -> Awaitable[InferResponse]:
         """Run the assigned version; where it fails and another may answer, run that within the rest of the time."""
         fallback = self.fallback

@@ -127,7 +127,8 @@ class _Record:
 class Engine:
     """Made and used on one event loop; `close` it there. `on_change` is called there after any change of `states`.
 
-    `load_remote`: how versions elsewhere are loaded; None: not at all. `refusal`: why content may not be lent.
+    `load_remote`: how versions elsewhere are loaded; None: not at all. `refusal`: why content may not be lent. While
+    `changes` is the same, so is what `peek` gives.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class Engine:
         self._counters = counters
         self.load_remote: LoadRemote | None = None
         self.refusal: Refusal = anything
+        self.changes = 0
         self._load_pool = Pool(LOAD_THREADS, pool.marks, first_slot=LOAD_SLOT)
         self._records: dict[Key, _Record] = {}
         self._ready: dict[Key, Loaded] = {}
@@ -273,6 +275,7 @@ class Engine:
         for loaded in self._ready.values():
             loaded.close()
         self._ready.clear()
+        self.changes += 1
         tasks = [record.task for record in self._records.values() if record.task is not None]
         for task in tasks:
             task.cancel()
@@ -386,6 +389,7 @@ class Engine:
 
     def _change(self, record: _Record, state: VersionState, reason: str, digest: str) -> None:
         record.state, record.reason, record.digest = state, reason, digest
+        self.changes += 1
         self._on_change()
 
     def _why_not(self, model: str, version: int) -> SerinError:

@@ -30,8 +30,8 @@ OPTIONS = PortOptions(keep_alive_seconds=2, max_header_bytes=8192, access_log=Fa
 DATE = re.compile(rb"date: [^\r]*\r\n")
 MADE_ID = re.compile(rb"(x-request-id: |\"request_id\":\")[0-9a-f]{20}")
 SIGNED = re.compile(rb"(serin-assignment: [^\r]*~)[\w-]{40}")
-
-TOKEN = re.compile(rb"serin-assignment: [^\r]*")
+EPOCH = re.compile(rb"(serin-assignment: [^~]*~[^~]*~[^~]*~[^~]*~)[0-9]+(~[a-z]~)")
+"""In a token."""
 
 
 @dataclass(frozen=True)
@@ -332,8 +332,9 @@ async def test_a_route_that_wants_more_than_a_split(twins: Twins, guard: str) ->
         assert await twins.serin.worker.apply(table) is None
         rng = random.Random(12)
         asked = [one_key(rng) for _ in range(60)]
-        found.append(TOKEN.sub(b"", await talk(port, asked, len(asked))))
+        found.append(EPOCH.sub(rb"\1\2", await talk(port, asked, len(asked))))
     assert found[0] == found[1]
+    assert found[0].count(b"~u~") == (len(set(map(key_of, asked))) if guard == "units" else 0)
     assert b"serin-variant: stable" in found[0]
     assert (b"serin-diverted: exposure" in found[0]) is (guard == "exposure")
 
@@ -345,6 +346,10 @@ def guarded(route: Route, guard: str, rollout: str) -> Route:
         return replace(route, exposure=Exposure(rollout, "canary", "stable", requests=10))
     route = replace(route, fallback=Fallback("stable"))
     return replace(route, units=Units(rollout)) if guard == "units" else route
+
+
+def key_of(asked: bytes) -> bytes:
+    return asked.partition(b"Serin-Routing-Key: ")[2].partition(b"\r\n")[0]
 
 
 def one_key(rng: random.Random) -> bytes:

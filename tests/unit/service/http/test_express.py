@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from router.errors import Internal
-from service.http.express import MOST_TROUBLE, REST, Line, Passenger
+from service.http.line import MOST_TROUBLE, REST, Line, Passenger
 from service.http.replies import Arrival
 from service.protocol.limits import Limits
 from service.protocol.short import Plain
@@ -75,9 +75,9 @@ def line(executor: Executor) -> Line:
     series = SimpleNamespace(observe_run=lambda *told: None)
     variant = SimpleNamespace(name="stable", version=1)
     arm: Any = SimpleNamespace(loaded=loaded, series=series, tap=None, stamp=None, variant=variant)
-    given = SimpleNamespace(version=1, variant="1", revision=1, reason="", unit=None)
+    given = SimpleNamespace(version=1, variant="1", revision=1, reason="", unit=None, stamp=None)
     dataplane: Any = SimpleNamespace(assignment=lambda *told: given, plain_route=lambda model: None)
-    made = Line.of(arm, dataplane, Limits())
+    made = Line.of(arm, None, dataplane, Limits())
     assert isinstance(made, Line)
     return made
 
@@ -211,6 +211,27 @@ def test_a_request_that_is_not_copied_because_copies_rest_is_counted_by_the_guar
     assert (carriage.is_answered, seen) == (True, [assignment])
 
 
+async def test_who_is_let_by_the_guards_is_noted_once_for_all_of_a_turn(line: Line, executor: Executor) -> None:
+    noted: list[int] = []
+    line._guards = SimpleNamespace(noted=lambda requests, now_ns: noted.append(requests))  # type: ignore[assignment]
+    executor.lone = False
+    for _ in range(3):
+        ride(line)
+    line.depart()
+    line._waiting.append(passenger(Carriage(), assignment=SimpleNamespace(guards=None)))  # whom the guards have seen
+    line.depart()
+    assert (executor.rows, noted) == ([3, 1], [3])
+
+
+def test_the_first_request_of_a_caller_has_a_token_of_its_own_kind(line: Line) -> None:
+    line._arm.stamp = lambda cells: b"split"
+    others, first = Carriage(), Carriage()
+    line._waiting += [passenger(others), passenger(first, stamp=lambda cells: b"unit")]
+    line.depart()
+    assert b"serin-assignment: split\r\n" in others.lines
+    assert b"serin-assignment: unit\r\n" in first.lines
+
+
 def test_a_version_that_is_not_loaded_is_not_for_this_way() -> None:
     absent: Any = SimpleNamespace(loaded=None)
-    assert Line.of(absent, SimpleNamespace(), Limits()) is False  # type: ignore[arg-type]
+    assert Line.of(absent, None, SimpleNamespace(), Limits()) is False  # type: ignore[arg-type]
