@@ -12,7 +12,7 @@ from service.calls import Tap
 from service.feedback import Stamp
 from service.guards import Guards
 from service.protocol.messages import Parameter
-from service.runtime.engine import Loaded
+from service.runtime.loaded import Loaded
 from service.virtual import VirtualArm
 
 MOST_PICKS, MOST_KEY_BYTES = 4096, 128

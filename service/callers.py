@@ -14,7 +14,7 @@ from router.telemetry import Recorder, SeriesName, VariantSeries
 from router.tokens import Given
 from service.calls import Assignment
 from service.feedback import Stamp
-from service.runtime.engine import Loaded
+from service.runtime.loaded import Loaded
 from service.seen import SeenCallers
 from service.watch import Watch
 

@@ -18,9 +18,9 @@ from service.protocol.messages import InferRequest, InferResponse, OutputTensor,
 from service.protocol.tensors import Array
 from service.runtime.accused import Accused
 from service.runtime.company import has_free_rows
-from service.runtime.engine import Loaded
 from service.runtime.executor import Executor
 from service.runtime.gates import DEFAULT_PRIORITY
+from service.runtime.loaded import Loaded
 from service.runtime.remote import RemoteExecutor
 from service.runtime.seats import Ran
 

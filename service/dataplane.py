@@ -18,8 +18,9 @@ from service.guards import Guards
 from service.protocol.check import bind, check_head
 from service.protocol.messages import NO_PARAMETERS, InferRequest, InferResponse, OutputTensor
 from service.protocol.tensors import Array
-from service.runtime.engine import Engine, Loaded
+from service.runtime.engine import Engine
 from service.runtime.jobs import Recalled
+from service.runtime.loaded import Loaded
 from service.virtual import VirtualArm
 
 __all__ = ["OFF_LOOP_BYTES", "OUTCOME_OF_KIND", "Assignment", "BoundRoute", "Call", "Dataplane"]

@@ -17,8 +17,9 @@ from router.layout import Outcome
 from router.routes import Route, Variant, variant_named
 from router.telemetry import Recorder, SeriesName
 from service.calls import OUTCOME_OF_KIND
-from service.runtime.engine import Engine, Loaded
+from service.runtime.engine import Engine
 from service.runtime.golden import Case, GoldenError, differences, non_finite, parse_golden
+from service.runtime.loaded import Loaded
 from service.runtime.repository import Refused, read_beside
 
 log = logging.getLogger("goldens")

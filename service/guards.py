@@ -25,7 +25,7 @@ from service.feedback import Stamp
 from service.keeping import PairKeeper
 from service.mirroring import Mirrors
 from service.protocol.messages import InferRequest, InferResponse
-from service.runtime.engine import Loaded
+from service.runtime.loaded import Loaded
 from service.shadow import Shadow
 from service.watch import Watch
 

@@ -13,7 +13,7 @@ from router.telemetry import Recorder
 from service.calls import Answered, Assignment
 from service.diff import judges
 from service.keeping import PairKeeper
-from service.runtime.engine import Loaded
+from service.runtime.loaded import Loaded
 from service.shadow import BoundMirror, Shadow
 
 log = logging.getLogger("shadow")

@@ -4,7 +4,7 @@ from typing import Any
 
 from service.protocol.tensors import TensorSpec
 from service.runtime.company import has_free_rows
-from service.runtime.engine import Loaded
+from service.runtime.loaded import Loaded
 
 Document = dict[str, Any]
 

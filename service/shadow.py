@@ -24,7 +24,7 @@ from service.priority import NICE, lower_priority
 from service.protocol.check import bind
 from service.protocol.tensors import Array
 from service.restraint import Measure, Restraint, free_of_charge
-from service.runtime.engine import Loaded
+from service.runtime.loaded import Loaded
 from service.runtime.pool import CrashSlot
 from service.runtime.watchdog import Switch
 from service.worst import WorstPairs, shown_pair

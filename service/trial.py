@@ -20,9 +20,10 @@ from service.protocol.check import bind
 from service.protocol.codec import decode
 from service.protocol.tensors import Signature
 from service.runtime import repository
-from service.runtime.engine import Engine, Loaded
+from service.runtime.engine import Engine
 from service.runtime.executor import Limits
 from service.runtime.golden import parse_golden
+from service.runtime.loaded import Loaded
 from service.runtime.loading import Loader
 from service.runtime.manifest import Execution, Manifest
 from service.runtime.pool import NoMarks, Pool

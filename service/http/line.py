@@ -29,7 +29,7 @@ from service.protocol.limits import Limits
 from service.protocol.messages import NO_PARAMETERS
 from service.protocol.short import NUMBERS, Plain, answer_head, outputs_form
 from service.protocol.tensors import DATATYPES, FLOATS, MAX_RANK, Array
-from service.runtime.engine import Loaded
+from service.runtime.loaded import Loaded
 
 MOST_TROUBLE, REST = 8, 1000
 """So many turns in a row that came to nothing here, and so many requests go the ordinary way without a try."""

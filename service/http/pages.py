@@ -18,8 +18,8 @@ from service.protocol.messages import OutputTensor
 from service.protocol.tensors import TensorSpec
 from service.runtime import repository
 from service.runtime.company import has_free_rows
-from service.runtime.engine import Loaded
 from service.runtime.golden import parse_golden
+from service.runtime.loaded import Loaded
 from service.runtime.profile import blank_feeds
 from service.runtime.seats import Feeds
 
