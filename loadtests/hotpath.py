@@ -161,7 +161,7 @@ class Subject:
             "watch": lambda: watch.cells(outputs),
             "observe": lambda: _observe(series, cells),
             "self-check": lambda: _drawn(virtual, cells),
-            "token": lambda: stamp(cells),
+            "token": lambda: stamp.one(cells),
             "encode JSON": lambda: encode(response, request),
             "encode binary": lambda: encode(response, binary),
         }

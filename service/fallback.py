@@ -76,12 +76,13 @@ class Window:
 
 @dataclass(slots=True)
 class Budget:
-    """How many of a route's requests are run a second time. All times are nanoseconds of one clock."""
+    """How many of a route's requests are run a second time. All times are nanoseconds of one clock. `spent`: until when
+    variants that spent it are left alone, also when that is over."""
 
     share_ppm: int
     _requests: Window = field(default_factory=Window)
     _retries: dict[str, Window] = field(default_factory=dict)
-    _spent: dict[str, int] = field(default_factory=dict)
+    spent: dict[str, int] = field(default_factory=dict)
 
     def request(self, now_ns: int, count: int = 1) -> None:
         """The route got a request, or so many."""
@@ -97,12 +98,12 @@ class Budget:
             return False
         worst = max(self._retries, key=lambda name: self._retries[name].total)
         first_time = not self.is_spent(worst, now_ns)
-        self._spent[worst] = now_ns + SPENT_NS
+        self.spent[worst] = now_ns + SPENT_NS
         return first_time
 
     def is_spent(self, variant: str, now_ns: int) -> bool:
         """Whether a variant is to be left alone."""
-        until = self._spent.get(variant)
+        until = self.spent.get(variant)
         return until is not None and now_ns < until
 
     def allowed(self) -> float:

@@ -31,7 +31,7 @@ from router.rewards import (
     serving_series,
 )
 from router.strata import STRATA, stratum_minutes
-from router.tokens import KEY_BYTES, NO_LABEL, Given, Ticket, label_mark, read_token, signer
+from router.tokens import KEY_BYTES, NO_LABEL, Given, Ticket, label_mark, read_token, run_signer, signer
 from service.seen import SeenIds
 from service.watch import OTHER, Watch
 
@@ -46,8 +46,14 @@ RETRY_SECONDS: Final = 0.002
 MAX_SERIES: Final = 256
 SHOWN_LABELS: Final = 12
 
-Stamp = Callable[[Sequence[int]], bytes]
-"""The token of one answer, from the cells that it was counted in."""
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Signs answers, and counts them as signed. `one`: the token of one, from the cells that it was counted in; `run`:
+    those of a whole run."""
+
+    one: Callable[[Sequence[int]], bytes]
+    run: Callable[[Sequence[Sequence[int]]], list[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,24 +127,33 @@ class Feedback:
             log.error("answers carry no tokens", extra={"model": given.model, "error": error.message})
             return None
         self._series.clear()  # a block may count another epoch now
-        sign, marks = signer(self._key, given), label_marks(watch)
+        sign, sign_run, marks = signer(self._key, given), run_signer(self._key, given), label_marks(watch)
         now, next_id, minutes = self._now, self._next_id, self._minutes
         minute = since = until = place = 0
 
-        def stamp(cells: Sequence[int]) -> bytes:
+        def count(answers: int) -> None:
             nonlocal minute, since, until, place
             moment = now()
             if not since <= moment < until:
                 minute = int(moment) // 60
                 since, until, place = minute * 60, minute * 60 + 60, minute // minutes % STRATA
-            issued[place] += 1
-            label = NO_LABEL
-            for cell in cells:
-                if label := marks[cell]:
-                    break
-            return sign(minute, next_id(), label)
+            issued[place] += answers
 
-        return stamp
+        def one(cells: Sequence[int]) -> bytes:
+            count(1)
+            return sign(minute, next_id(), label(cells))
+
+        def label(cells: Sequence[int]) -> int:
+            for cell in cells:
+                if mark := marks[cell]:
+                    return mark
+            return NO_LABEL
+
+        def run(rows: Sequence[Sequence[int]]) -> list[bytes]:
+            count(len(rows))
+            return sign_run(minute, [(next_id(), label(cells)) for cells in rows])
+
+        return Stamp(one, run)
 
     async def take(self, model: str, items: Sequence[Item]) -> Taken:
         """Count what may be counted. Raises Unavailable when other workers do not let go of the map; what was counted

@@ -74,6 +74,7 @@ class Guarding:
             guards.callers = Callers.of(route, route.units, self.means, self.callers)
         if route.mirrors:
             guards.mirrors = Mirrors(route, self.means)
+        guards.only_count = guards.meter is None and guards.mirrors is None
         guards.make_room()
         return guards
 
@@ -86,7 +87,8 @@ class Guarding:
 
 @dataclass(slots=True)
 class Guards:
-    """The guards of one route. `trouble` ends a rollout, `notice` does not; "" is neither."""
+    """The guards of one route. `trouble` ends a rollout, `notice` does not; "" is neither. `only_count`: they limit
+    nothing and copy nothing."""
 
     route: Route
     means: Means
@@ -95,6 +97,7 @@ class Guards:
     notice: str = ""
     callers: Callers | None = None
     mirrors: Mirrors | None = None
+    only_count: bool = False
     _served: dict[tuple[str, str, str], tuple[Loaded | None, VariantSeries]] = field(default_factory=dict)
     _logged_ns: int = 0
 
@@ -131,9 +134,10 @@ class Guards:
 
     def lets_by(self, variant: str, now_ns: int) -> bool:
         """Whether a request of the split to this variant needs nothing of its guards but `first` and to be `noted`."""
-        if self.meter is not None or self.mirrors is not None:
+        if not self.only_count:
             return False
-        return self.fallback is None or not self.fallback.budget.is_spent(variant, now_ns)
+        fallback = self.fallback
+        return fallback is None or not fallback.budget.spent or not fallback.budget.is_spent(variant, now_ns)
 
     def first(self, key: bytes, variant: Variant) -> "tuple[VariantSeries, Stamp | None] | None":
         """Where a request that was let by counts once more, if it is the first of its caller; see `Callers.first`."""

@@ -66,12 +66,12 @@ class Signature(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Probe:
-    """Looks at one output: `one` for a single row, `many` for the rows behind the first; `each` is `one` for each row.
-    All give cell numbers."""
+    """Looks at one output: `one` for a single row, `many` for the rows behind the first; `each` is `one` for each row,
+    as a list for each family. All give cell numbers."""
 
     output: str
     one: Callable[[Array], Cells]
-    each: Callable[[Array], list[Cells]]
+    each: Callable[[Array], Sequence[Sequence[int]]]
     many: Callable[[Array], Pairs]
 
 
@@ -109,13 +109,10 @@ class Watch:
         looks = [(probe.each, names.index(probe.output)) for probe in self.probes]
         if not looks:
             return lambda outputs, rows: [()] * rows
-        if len(looks) == 1:
-            [(each, place)] = looks
-            return lambda outputs, rows: each(outputs[place])
 
         def cells(outputs: Sequence[Array], rows: int) -> list[Cells]:
             found = [each(outputs[place]) for each, place in looks]
-            return [tuple(chain.from_iterable(cells)) for cells in zip(*found, strict=True)]
+            return list(zip(*chain.from_iterable(found), strict=True))
 
         return cells
 
@@ -176,17 +173,23 @@ def _class_probe(name: str, labels: tuple[str, ...], start: int) -> _Probe:
     def one(array: Array) -> Cells:
         return (cell_of.get(array.item(0), other),)
 
-    def each(array: Array) -> list[Cells]:
-        return [(cell_of.get(value, other),) for value in array.reshape(len(array), -1)[:, 0].tolist()]
+    def each(array: Array) -> tuple[list[int]]:
+        return ([cell_of.get(value, other) for value in _first(array)],)
 
     def many(array: Array) -> Pairs:
         counts: dict[int, int] = {}
-        for value in array.reshape(len(array), -1)[:, 0].tolist():
+        for value in _first(array):
             cell = cell_of.get(value, other)
             counts[cell] = counts.get(cell, 0) + 1
         return tuple(counts.items())
 
     return _Probe(name, one, each, many)
+
+
+def _first(array: Array) -> list[Any]:
+    """The first value of each row."""
+    values: list[Any] = array.reshape(len(array), -1)[:, 0].tolist()
+    return values
 
 
 def label_cells(labels: tuple[str, ...], start: int) -> dict[Hashable, int]:
@@ -208,13 +211,13 @@ def _value_probe(name: str, edges: tuple[float, ...], start: int) -> _Probe:
     nonfinite, limits = start + len(edges) + 1, np.asarray(edges)
 
     def one(array: Array) -> Cells:
-        return cells(array.item(0))
+        return (cell(array.item(0)),)
 
-    def cells(value: float) -> Cells:
-        return (start + bisect_left(edges, value) if isfinite(value) else nonfinite,)
+    def cell(value: float) -> int:
+        return start + bisect_left(edges, value) if isfinite(value) else nonfinite
 
-    def each(array: Array) -> list[Cells]:
-        return [cells(value) for value in array.reshape(len(array), -1)[:, 0].tolist()]
+    def each(array: Array) -> tuple[list[int]]:
+        return ([cell(value) for value in _first(array)],)
 
     def many(array: Array) -> Pairs:
         return _binned(array.reshape(len(array), -1)[:, 0], limits, start)
@@ -229,8 +232,16 @@ def _top_probe(name: str, edges: tuple[float, ...], start: int, classes: tuple[i
     def one(array: Array) -> Cells:
         return cells(array.ravel().tolist())
 
-    def each(array: Array) -> list[Cells]:
-        return [cells(row) for row in array.reshape(len(array), -1).tolist()]
+    def each(array: Array) -> Sequence[Sequence[int]]:
+        rows = array.reshape(len(array), -1).tolist()
+        if not isfinite(sum(map(sum, rows))):  # also where the numbers are finite, and large
+            return list(zip(*map(cells, rows), strict=True))
+        tops = list(map(max, rows))
+        found = [[start + bisect_left(edges, top) for top in tops]]
+        if class_start is not None:
+            places = [row.index(top) for row, top in zip(rows, tops, strict=True)]
+            found.append([class_start + min(place, class_count - 1) for place in places])
+        return found
 
     def cells(row: list[float]) -> Cells:
         # Any NaN or infinity makes the sum so: one look at all numbers in C.

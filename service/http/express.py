@@ -57,7 +57,8 @@ class Express:
         if taker is None or given.reason:
             carriage.go_on(body, given)
         else:
-            told = (how, given.revision, given.started_ns, given.unit, given.stamp, given)
+            stamp = None if given.stamp is arm.stamp else given.stamp
+            told = (how, given.revision, given.started_ns, given.unit, stamp, given)
             taker.join(Passenger(carriage, body, plain.data, request.id, *told))
         return True
 

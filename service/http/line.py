@@ -4,7 +4,7 @@ See `service/http/express.py`, which says who may come here.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 from math import prod
@@ -30,6 +30,7 @@ from service.protocol.messages import NO_PARAMETERS
 from service.protocol.short import NUMBERS, Plain, answer_head, outputs_form
 from service.protocol.tensors import DATATYPES, FLOATS, MAX_RANK, Array
 from service.runtime.loaded import Loaded
+from service.watch import Cells
 
 MOST_TROUBLE, REST = 8, 1000
 """So many turns in a row that came to nothing here, and so many requests go the ordinary way without a try."""
@@ -237,16 +238,15 @@ class Line:
     ) -> None:
         begun, computed = times
         result, arm, form = perf_counter_ns(), self._arm, self._form
-        stamp, variant, revision, who, told = arm.stamp, arm.variant, -1, b"", []
+        variant, revision, who, told = arm.variant, -1, b"", []
         cells_of = self._cells_of(outputs, len(present))
-        for passenger, row, cells in zip(present, numbers, cells_of, strict=True):
+        tokens = self._tokens(present, cells_of)
+        for passenger, row, cells, token in zip(present, numbers, cells_of, tokens, strict=True):
             carriage, given, started = passenger.carriage, passenger.assignment, passenger.started_ns
             body = form % row if passenger.id is None else self._with_id(passenger.id, row)
             if passenger.revision != revision:
                 revision = passenger.revision
                 who = served_lines(variant.version, variant.name, revision)
-            signs = passenger.stamp or stamp
-            token = None if signs is None else signs(cells)
             carriage.deliver(row_lines(len(body), carriage.arrival.request_id, who, token), body)
             decoded, encoded = started - carriage.arrival.at_ns, perf_counter_ns() - result
             told.append((result - started, decoded, begun - started, encoded, cells))
@@ -256,6 +256,14 @@ class Line:
                 phases = (decoded, begun - started, computed, encoded)
                 passenger.unit.observe(Outcome.OK, result - started, phases, cells, passenger is present[0])
         arm.series.observe_run(computed, told)
+
+    def _tokens(self, present: list[Passenger], cells_of: list[Cells]) -> Sequence[bytes | None]:
+        stamp = self._arm.stamp
+        if stamp is None:
+            return [None] * len(present)
+        if all(passenger.stamp is None for passenger in present):
+            return stamp.run(cells_of)
+        return [(one.stamp or stamp).one(cells) for one, cells in zip(present, cells_of, strict=True)]
 
     def _with_id(self, given: str, row: tuple[bytes, ...]) -> bytes:
         return b'%b,"id":%b%b' % (self._head, orjson.dumps(given), self._outputs % row)

@@ -126,7 +126,7 @@ def told(assignment: Assignment) -> bytes:
     """The header fields of an answer that was given: who, and the token with which feedback comes back."""
     lines = served(assignment)
     if assignment.stamp is not None and not assignment.reason:  # who stepped in says nothing of who was chosen
-        lines += token_line(assignment.stamp(assignment.cells))
+        lines += token_line(assignment.stamp.one(assignment.cells))
     return lines
 
 

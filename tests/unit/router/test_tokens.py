@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import InvalidArgument
-from router.tokens import KEY_BYTES, MAX_TOKEN, NO_LABEL, Given, Ticket, label_mark, read_token, signer
+from router.tokens import KEY_BYTES, MAX_TOKEN, NO_LABEL, Given, Ticket, label_mark, read_token, run_signer, signer
 
 KEY = bytes(range(KEY_BYTES))
 CANARY = Given("digits", 2, "canary", 17, "split")
@@ -22,6 +22,12 @@ def token(given=CANARY, minute=29_000_000, number=7, label=5, key=KEY) -> str:
 def test_a_token_says_what_was_signed(model, version, variant, epoch, minute, number, label):
     arm = Given(model, version, variant, epoch, "unit")
     assert read_token(KEY, token(arm, minute, number, label)) == Ticket(arm, minute, number, label)
+
+
+@given(U32, st.lists(st.tuples(U64, U32), max_size=9))
+def test_answers_that_are_signed_together_have_the_tokens_that_each_has_alone(minute, numbered):
+    alone = [signer(KEY, CANARY)(minute, number, label) for number, label in numbered]
+    assert run_signer(KEY, CANARY)(minute, numbered) == alone
 
 
 def test_a_token_is_a_header_value_that_a_person_can_place():

@@ -34,7 +34,7 @@ class Worker:
     def token(self, given=CANARY, cells=CAT) -> str:
         stamp = self.feedback.stamp(given, WATCH)
         assert stamp is not None
-        return stamp(cells).decode()
+        return stamp.one(cells).decode()
 
     def take(self, *items, model="pets"):
         return asyncio.run(self.feedback.take(model, items))
@@ -64,6 +64,14 @@ def neighbour(tmp_path, worker):
     made = Worker(tmp_path, slot=1)
     yield made
     made.close()
+
+
+def test_answers_of_a_run_are_signed_together_and_counted_each(worker):
+    stamp = worker.feedback.stamp(CANARY, WATCH)
+    tokens = [token.decode() for token in stamp.run([CAT, DOG, OTHER])]
+    taken = worker.take(*(Item(token, label="cat") for token in tokens))
+    assert (taken.counted, [place for place, _ in taken.errors]) == (2, [2])
+    assert worker.counts() == (1, 1, 3)
 
 
 def test_a_reward_counts_once_for_the_variant_that_answered(worker):
@@ -139,7 +147,7 @@ def test_late_feedback_counts_once_until_the_last_minute_of_the_horizon(worker):
 def test_a_full_map_refuses_and_loses_nothing_that_was_acknowledged(tmp_path):
     small = Worker(tmp_path, map_bytes=4096)
     stamp = small.feedback.stamp(CANARY, WATCH)
-    taken = small.take(*(Item(stamp(CAT).decode(), good=True) for _ in range(1700)))
+    taken = small.take(*(Item(stamp.one(CAT).decode(), good=True) for _ in range(1700)))
     assert taken.counted + len(taken.errors) + taken.repeated == 1700
     assert 1500 < taken.counted < 1600
     assert isinstance(taken.errors[0][1], ResourceExhausted)

@@ -112,6 +112,32 @@ def test_a_class_output_without_labels_has_as_many_as_the_model_has_probabilitie
     assert compiled.families[0].labels == ("0", "1", "2", "other")
 
 
+@pytest.mark.parametrize("odd", [None, np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("names", [("label", "p", "target"), ("p", "target"), ("p",), ("target",), ("label",), ()])
+def test_requests_that_ran_together_have_the_cells_that_each_has_alone(names, odd):
+    rng = np.random.default_rng(8)
+    outputs = {
+        "label": rng.integers(-1, 12, 50),
+        "p": rng.dirichlet(np.ones(4), 50).astype(np.float32),
+        "target": rng.normal(0, 50, (50, 1)),
+    }
+    outputs["p"][7] = 0.25  # the first of several that are highest
+    if odd is not None:
+        outputs["p"][5, 2:] = outputs["target"][6] = odd
+    meanings = {
+        "label": OutputMeaning("label", "class", DIGITS),
+        "p": OutputMeaning("p", "probabilities", edges=(0.25, 0.5, 0.7)),
+        "target": OutputMeaning("target", "value"),
+    }
+    shapes = {"label": ("INT64", (-1,)), "p": ("FP32", (-1, 4)), "target": ("FP64", (-1, 1))}
+    compiled = watch(*(meanings[name] for name in names), **shapes)
+
+    together = compiled.cells_of_rows(list(outputs))(list(outputs.values()), 50)
+
+    alone = [compiled.cells({name: array[row : row + 1] for name, array in outputs.items()})[0] for row in range(50)]
+    assert together == alone
+
+
 def test_many_rows_at_once_count_as_the_same_rows_alone():
     rng = np.random.default_rng(7)
     outputs = {

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from router.errors import Internal
+from service.feedback import Stamp
 from service.http.line import MOST_TROUBLE, REST, Line, Passenger
 from service.http.replies import Arrival
 from service.protocol.limits import Limits
@@ -18,6 +19,7 @@ from service.protocol.short import Plain
 from service.protocol.tensors import Signature, TensorSpec
 
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1,)),))
+NAMES = b"split", b"unit"
 ROW = Plain("x", (1, 2), "FP32", [1.0, 2.0])
 
 
@@ -224,12 +226,14 @@ async def test_who_is_let_by_the_guards_is_noted_once_for_all_of_a_turn(line: Li
 
 
 def test_the_first_request_of_a_caller_has_a_token_of_its_own_kind(line: Line) -> None:
-    line._arm.stamp = lambda cells: b"split"
-    others, first = Carriage(), Carriage()
-    line._waiting += [passenger(others), passenger(first, stamp=lambda cells: b"unit")]
-    line.depart()
-    assert b"serin-assignment: split\r\n" in others.lines
-    assert b"serin-assignment: unit\r\n" in first.lines
+    split, unit = (Stamp(lambda cells, name=name: name, lambda rows, name=name: [name] * len(rows)) for name in NAMES)
+    line._arm.stamp = split
+    for own in (None, unit):
+        others, first = Carriage(), Carriage()
+        line._waiting += [passenger(others), passenger(first, stamp=own)]
+        line.depart()
+        assert b"serin-assignment: split\r\n" in others.lines
+        assert b"serin-assignment: %b\r\n" % (b"unit" if own else b"split") in first.lines
 
 
 def test_a_version_that_is_not_loaded_is_not_for_this_way() -> None:
