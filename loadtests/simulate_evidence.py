@@ -53,19 +53,24 @@ def run(table: str, number: int, seed: int) -> tuple[float, ...]:
 
 
 def _until_abort(row: Row, seed: int) -> tuple[float, ...]:
-    """The same for harm: many blocks at once, since a crossing is remembered; those of a crossing one by one."""
-    found, wealth = [NEVER] * len(row.alphas), Wealth()
-    budgets = Budgets(false_rollback=max(row.alphas))
+    """The same for harm: many blocks at once, and more the longer it lasts, since a crossing is remembered."""
+    found, wealth, taken = [NEVER] * len(row.alphas), Wealth(), 0
     stream = islice(row.world.blocks(np.random.default_rng(seed)), row.seconds)
-    while NEVER in found and (blocks := list(islice(stream, AT_ONCE))):
-        before, (wealth, _) = wealth, assess(row.checks, wealth, blocks, budgets)
-        if not _reached(wealth, row.alphas, found):
-            continue
-        for block in blocks:
-            before, _ = assess(row.checks, before, [block], budgets)
-            for column in _reached(before, row.alphas, found):
-                found[column] = float((block.index + 1) * RATE)
+    while NEVER in found and (blocks := list(islice(stream, max(AT_ONCE, taken // 4)))):
+        wealth, taken = _search(row, wealth, blocks, found), taken + len(blocks)
     return tuple(found)
+
+
+def _search(row: Row, before: Wealth, blocks: Sequence[Block], found: list[float]) -> Wealth:
+    """The wealth after these blocks. In which of them a level was crossed for the first time is found by halving."""
+    after, _ = assess(row.checks, before, blocks, Budgets(false_rollback=max(row.alphas)))
+    reached = _reached(after, row.alphas, found)
+    if reached and len(blocks) > 1:
+        half = len(blocks) // 2
+        return _search(row, _search(row, before, blocks[:half], found), blocks[half:], found)
+    for column in reached:
+        found[column] = float((blocks[-1].index + 1) * RATE)
+    return after
 
 
 def _until_safe(row: Row, seed: int) -> tuple[float, ...]:

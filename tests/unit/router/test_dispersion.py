@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from router.dispersion import factors, nothing, tempered
+from router.dispersion import CELLS, factors, nothing, tempered
 from router.families import Marks
 
 
@@ -36,6 +36,27 @@ def test_a_lasting_difference_is_no_cluster() -> None:
     assert found.mean() < 1.2
 
 
+@pytest.mark.parametrize(("share", "control_rate", "candidate_rate"), [(0.05, 0.01, 0.05), (0.01, 0.01, 0.1)])
+def test_a_small_candidate_that_is_marked_much_more_often_is_no_cluster(
+    share: float, control_rate: float, candidate_rate: float
+) -> None:
+    """Of all marks it has many times its share, and the luck of so many: more than chance deals at equal odds."""
+    rng = np.random.default_rng(11)
+    n_c = rng.binomial(100, share, 1000)
+    ours, theirs = rng.binomial(n_c, candidate_rate), rng.binomial(100 - n_c, control_rate)
+    arms = (n_c, ours, 100 - n_c, theirs)
+    found, _ = factors(nothing(1), Marks(*(each.astype(float) for each in arms)), 1)
+    assert found.mean() < 1.15
+
+
+def test_what_an_earlier_release_kept_is_read_as_far_as_it_goes() -> None:
+    ours, theirs = drawn(3, 5), drawn(4, 5)
+    _, known = factors(nothing(1), marks(ours[:500], theirs[:500]), 1)
+    found, after = factors(known[:, :5], marks(ours[500:], theirs[500:]), 1)
+    assert 3.5 < found[0, 0] < 6.5
+    assert after.shape == (1, CELLS)
+
+
 def test_a_block_does_not_know_itself_and_block_by_block_is_the_same() -> None:
     ours, theirs = drawn(7, 5)[:40], drawn(8, 5)[:40]
     whole, after = factors(nothing(1), marks(ours, theirs), 1)
@@ -56,7 +77,7 @@ def test_rows_are_told_apart_and_blocks_without_marks_tell_nothing() -> None:
     found, after = factors(nothing(2), marks(*both), 2)
     assert found[-1, 0] > 3.0
     assert found[:, 1].max() == 1.0
-    assert after[1].tolist() == [0.0] * 5
+    assert after[1].tolist() == [0.0] * CELLS
 
 
 def test_a_bet_that_is_divided_pays_and_costs_less() -> None:
