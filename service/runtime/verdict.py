@@ -144,10 +144,11 @@ def _run_golden(session: Session, run: Run, version: int, rules: Rules) -> tuple
             outputs = run(case.feeds)
         except InvalidArgument as error:
             if case.expected:
-                raise FailedPrecondition(f"golden rows: case {index}: {error.message}") from error
+                raise FailedPrecondition(f"golden rows of version {version}: case {index}: {error.message}") from error
             return {"cases": len(cases), "applicable": False}, ["the golden rows do not fit its inputs"]
         if problems := golden.differences(case, names, outputs):
-            raise FailedPrecondition(f"golden rows: case {index}: {'; '.join(problems[:MAX_PROBLEMS])}")
+            told = "; ".join(problems[:MAX_PROBLEMS])
+            raise FailedPrecondition(f"golden rows of version {version}: case {index}: {told}")
         odd.update(dict.fromkeys(golden.non_finite(names, outputs)))
         for name, classes in answers_of(rules.manifest, names, outputs).items():
             answers.setdefault(name, []).extend(classes)

@@ -70,6 +70,23 @@ def test_versions_of_the_samples_keep_the_contract_of_the_first(tmp_path: Path) 
         assert compare_versions(seen[name, 1], version) == Contract(ContractKind.IDENTICAL), (name, number)
 
 
+def test_a_copy_under_another_number_is_held_to_the_answers_of_that_number(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(MODELS / "digits", models / "digits", ignore=shutil.ignore_patterns("2", "3"))
+    for number in (3, 4):  # golden.json names answers of 3, and none of 4
+        shutil.copytree(models / "digits/1", models / "digits" / str(number))
+    seen = found(models, tmp_path / "state")
+    assert {number: version.state for (_, number), version in seen.items()} == {
+        1: "READY",
+        3: "UNAVAILABLE",
+        4: "READY",
+    }
+    assert seen["digits", 3].reason.startswith("golden rows of version 3: case 0: output ")
+    golden = seen["digits", 4].golden
+    assert golden is not None
+    assert golden["compared"] == 0
+
+
 def test_a_swapped_class_order_is_found_by_the_golden_rows(models: Path, tmp_path: Path) -> None:
     add(models, 3, swap_classes)
     seen = found(models, tmp_path / "state")

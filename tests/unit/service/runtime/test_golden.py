@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.runtime.golden import GoldenError, differences, non_finite, parse_golden
+from service.runtime.golden import GoldenError, differences, expectation, non_finite, parse_golden
 
 X = {"datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
 
@@ -35,6 +35,19 @@ def test_a_version_is_compared_with_its_own_answers_and_else_with_those_of_all()
     content = golden(**{"1": y(1.0), "*": y(9.0)})
     assert parse_golden(content, 1)[0].expected["y"].values.tolist() == [1.0]
     assert parse_golden(content, 2)[0].expected["y"].values.tolist() == [9.0]
+
+
+def test_versions_of_which_the_same_is_expected_have_the_same_expectation() -> None:
+    content = golden(**{"1": y(1.0), "2": y(2.0), "3": y(1.0)})
+    of = {version: expectation(content, version) for version in (1, 2, 3, 4)}
+    assert of[1] == of[3] != of[2]
+    assert of[4] == "" != of[2]
+    assert expectation(golden(**{"*": y(1.0)}), 7) == of[1]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b'{"cases": []}', b'{"cases": [{"inputs": {}}]}', b"\xff"])
+def test_nothing_is_expected_where_nothing_can_be_read(content: bytes | None) -> None:
+    assert expectation(content, 1) == ""
 
 
 @pytest.mark.parametrize(

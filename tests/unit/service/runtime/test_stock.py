@@ -224,6 +224,20 @@ def test_changed_golden_rows_are_a_reason_to_examine_again(world: World) -> None
     assert world.examiner.examined == ["good", "good"]
 
 
+def test_one_content_is_examined_for_each_number_of_which_golden_rows_expect_something_else(world: World) -> None:
+    for version in (1, 2, 3, 4):
+        place(world.models, "m", version, b"good")
+    (world.models / "m" / "model.toml").write_text("[golden]")
+    (world.models / "m" / "golden.json").write_text(
+        '{"cases": [{"inputs": {}, "outputs": {"1": {"y": {"data": [1]}}, "2": {"y": {"data": [2]}}}}]}'
+    )
+    world.settle()
+    assert world.examiner.examined == ["good"] * 3  # of 3 and 4 nothing is expected
+    world.restart()
+    world.settle()
+    assert world.examiner.examined == ["good"] * 3
+
+
 def test_a_wish_lets_what_failed_be_examined_again(world: World) -> None:
     place(world.models, "m", 1, b"bad")
     world.settle()

@@ -47,7 +47,9 @@ def test_golden_rows_that_are_met_pass(tmp_path: Path) -> None:
 def test_golden_rows_that_are_missed_do_not_pass(tmp_path: Path) -> None:
     keep_golden(tmp_path, 3, 6)
     verdict = examined(tmp_path, times(4))
-    assert verdict == Verdict(False, "golden rows: case 0: output 'y' differs in 2 of 2 values, first at 0")
+    assert verdict == Verdict(
+        False, "golden rows of version 1: case 0: output 'y' differs in 2 of 2 values, first at 0"
+    )
 
 
 def test_a_version_of_which_the_golden_rows_say_nothing_passes(tmp_path: Path) -> None:
