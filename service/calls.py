@@ -149,7 +149,7 @@ class Refused(ResourceExhausted):
 
 def _header_ns(name: bytes, text: bytes, unit_ns: float) -> int:
     try:
-        units = float(text) if len(text) <= 32 else -1.0
+        units = float(text) if len(text) <= 32 and b"_" not in text else -1.0
     except ValueError:
         units = -1.0
     if not 0 < units <= 1e9:

@@ -10,13 +10,8 @@ from uvicorn.server import ServerState
 from router.errors import HeadTooLarge, InvalidArgument, SerinError
 from router.status import STATUS
 from service.http.lingering import Closing, Lingering
+from service.http.parsing import Malformed, Parser, require_plain_head
 from service.http.status import error_body
-
-VERSIONS = ("1.0", "1.1")
-
-
-class _Refused(Exception):
-    """Ends the parser's work; httptools hands it on as its own error."""
 
 
 class Connection(HttpToolsProtocol):
@@ -37,6 +32,7 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.parser = Parser(self)
         self.waiting_since: float | None = None
         self._head_bytes = 0
         self._refusal: SerinError | None = None
@@ -73,7 +69,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.waiting_since = None
-        self._require_known_framing()
+        require_plain_head(self.parser.get_http_version(), self.headers)
         super().on_headers_complete()
         if self.cycle is not None:
             self.cycle.transport = Closing(self, self.transport)  # type: ignore[assignment]
@@ -129,11 +125,4 @@ class Connection(HttpToolsProtocol):
         self._head_bytes += size_bytes
         if self._head_bytes > self.max_head_bytes:
             self._refusal = HeadTooLarge(f"the request head is above the limit of {self.max_head_bytes} bytes")
-            raise _Refused
-
-    def _require_known_framing(self) -> None:
-        """HTTP 0.9 has no status, HTTP 1.0 no chunks (RFC 9112, section 6.1): a proxy may read them otherwise."""
-        version = self.parser.get_http_version()
-        chunked = version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers)
-        if version not in VERSIONS or chunked:
-            raise _Refused
+            raise Malformed

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from router.errors import PayloadTooLarge, RequestTimeout, SerinError
 from service.http.connection import Connection
 from service.http.express import is_plain_head
+from service.http.parsing import CHUNKED, HOST
 from service.http.reading import too_large
 from service.http.replies import Arrival, Reply
 from service.http.rides import Known, Ride
@@ -90,7 +91,7 @@ class Lane(Connection):
 
     def on_headers_complete(self) -> None:
         headers = dict(self.headers)
-        if len(headers) != len(self.headers) or not self._takes():
+        if len(headers) != len(self.headers) or not self._takes(headers):
             self._make_scope()
             super().on_headers_complete()
             return
@@ -250,7 +251,7 @@ class Lane(Connection):
         self.url, self.expect_100_continue = url, expects
         self.headers[:] = headers  # the scope holds this very list
 
-    def _takes(self) -> bool:
+    def _takes(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether this request is inference in its usual form, with nothing before it on the connection."""
         url = self.url
         return (
@@ -262,6 +263,8 @@ class Lane(Connection):
             and not self.parser.should_upgrade()
             and b"%" not in url
             and b"?" not in url
+            and headers.get(b"transfer-encoding", CHUNKED) == CHUNKED
+            and HOST.fullmatch(headers.get(b"host", b"?")) is not None
             and self._is_free()
             and not self.flow.write_paused
         )

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import Running, clean_environment, eventually
+from tests.e2e.conftest import ROOT, Running, clean_environment, eventually
 
 STANDIN = ("-m", "tests.e2e.standin", "serve")
 Start = Callable[..., Any]
@@ -263,11 +263,22 @@ def test_a_second_start_on_the_same_state_serves_what_was_last_acknowledged(star
 
 def test_a_pushed_version_is_known_and_gets_no_traffic(start: Start) -> None:
     with start(models=("digits/1",)) as running:
-        source = str(running.models / "digits/1/model.onnx")
+        source = str(ROOT / "models/digits/2/model.onnx")
         assert running.serin("models", "push", source, "--name", "digits", "--models", str(running.models)) == (
             "digits:2: READY\n"
         )
         assert {infer(running, str(number)).headers["Serin-Version"] for number in range(50)} == {"1"}
+
+
+def test_a_pushed_copy_is_refused_where_golden_rows_give_its_number_other_outputs(start: Start) -> None:
+    with start(models=("digits/1",)) as running:
+        source = str(running.models / "digits/1/model.onnx")
+        words = ("models", "push", source, "--name", "digits", "--models", str(running.models))
+        assert "digits:2: UNAVAILABLE golden rows of version 2: case 0: output" in running.serin(*words, expect=1)
+        (running.models / "digits/golden.json").write_text('{"cases": []}')
+        eventually(
+            lambda: httpx.get(f"{running.http}/v2/models/digits/versions/2/ready", timeout=10).status_code == 200
+        )
 
 
 def test_a_pushed_file_that_is_no_model_is_refused_with_the_reason(start: Start, tmp_path: Path) -> None:

@@ -125,8 +125,8 @@ def _fields() -> Iterator[Case]:
     ):
         content = f"GET /v2/health/live HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
         yield case(f"host-{number}", "B24", content, {200, 400})
-    yield case("host-two", "B24", head("GET", "/v2/health/live", "Host: y"), {200, 400})
-    yield case("host-none", "B24", b"GET /v2/health/live HTTP/1.1\r\n\r\n", {200, 400})
+    yield case("host-two", "B24", head("GET", "/v2/health/live", "Host: y"))
+    yield case("host-none", "B24", b"GET /v2/health/live HTTP/1.1\r\n\r\n")
     yield case("host-absolute", "B24", head("GET", "http://evil.example/v2/models/none"), {400, 404})
     ranges = "Range: bytes=" + ",".join(f"{number}-{number}" for number in range(6000))
     for where, path in {"root": "/", "document": "/openapi.json", "docs": "/docs", "metrics": "/metrics"}.items():

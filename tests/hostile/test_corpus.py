@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
-from tests.hostile import bodies, documents, framing, others, places
+from tests.hostile import bodies, documents, framing, oddities, others, places
 from tests.hostile.case import MARK, Case
 from tests.hostile.conftest import GOOD, LIMIT_SECONDS, House, assert_good
 from tests.hostile.wire import Answer, Conversation
 
-CORPUS = [case for part in (framing, documents, bodies, others, places) for case in part.cases()]
+CORPUS = [case for part in (framing, documents, bodies, others, places, oddities) for case in part.cases()]
 LEAKS = re.compile(
     rb'Traceback|File "|site-packages|\.py\b|/home|/usr|/tmp|/etc|/proc|"detail"|[Ee]rrno|object at 0x|msgspec|pydantic'
 )

@@ -1,0 +1,116 @@
+"""Requests taken apart, whatever they ask for and however they were cut."""
+
+from typing import Any
+
+import httptools
+import pytest
+
+from service.http.parsing import Malformed, Parser, require_plain_head
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+BODY = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Told:
+    """Keeps (url, body) of each request that was whole."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[bytes, bytes]] = []
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.parser = Parser(self)
+
+    def on_message_begin(self) -> None:
+        self.url, self.body, self.headers = b"", b"", []
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None: ...
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.requests.append((self.url, self.body))
+
+
+def post(path: bytes, fields: bytes = b"", body: bytes = BODY) -> bytes:
+    return b"POST %b HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (path, fields, len(body), body)
+
+
+def told(*pieces: bytes) -> list[tuple[bytes, bytes]]:
+    found = Told()
+    for piece in pieces:
+        found.parser.feed_data(piece)
+    return found.requests
+
+
+@pytest.mark.parametrize(
+    "fields", [UPGRADE, b"Connection: upgrade\r\nUpgrade: websocket\r\n", b""], ids=["h2c", "websocket", "none"]
+)
+def test_a_request_that_asks_for_another_protocol_is_read_whole_however_it_was_cut(fields: bytes) -> None:
+    sent = post(b"/a", fields) + post(b"/b", b"", b"") + post(b"/c", fields, b"") + post(b"/d", b"", b"d")
+    expected = [(b"/a", BODY), (b"/b", b""), (b"/c", b""), (b"/d", b"d")]
+    assert told(sent) == expected
+    assert told(*(sent[at : at + 1] for at in range(len(sent)))) == expected
+    for at in range(len(sent)):
+        assert told(sent[:at], sent[at:]) == expected
+
+
+def test_thousands_of_them_in_one_piece_are_read() -> None:
+    assert told(post(b"/a", UPGRADE, b"x") * 5000) == [(b"/a", b"x")] * 5000
+
+
+def test_chunks_of_a_request_that_asks_for_another_protocol_are_refused() -> None:
+    with pytest.raises(httptools.HttpParserError):
+        told(b"POST / HTTP/1.1\r\nHost: x\r\n" + UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+
+
+def test_a_tunnel_is_a_request_like_any_other() -> None:
+    sent = b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n" + post(b"/b", b"", b"b")
+    assert told(sent) == [(b"a:1", b""), (b"/b", b"b")]
+
+
+HOST = (b"host", b"a.example:80")
+
+
+@pytest.mark.parametrize(
+    ("version", "headers"),
+    [
+        ("1.1", [HOST]),
+        ("1.1", [(b"host", b"")]),
+        ("1.1", [(b"host", b"[::1]:80")]),
+        ("1.1", [(b"host", b"my_service.a-b")]),
+        ("1.1", [HOST, (b"transfer-encoding", b"Chunked ")]),
+        ("1.0", []),
+        ("1.0", [HOST]),
+    ],
+)
+def test_a_plain_head_passes(version: str, headers: list[Any]) -> None:
+    require_plain_head(version, headers)
+
+
+@pytest.mark.parametrize(
+    ("version", "headers"),
+    [
+        ("1.1", []),
+        ("1.1", [HOST, HOST]),
+        ("1.0", [HOST, HOST]),
+        ("1.1", [(b"host", b"a/b")]),
+        ("1.1", [(b"host", b"a b")]),
+        ("1.1", [(b"host", b"a@b")]),
+        ("1.1", [(b"host", b"a?b")]),
+        ("1.1", [(b"host", b"a\xff")]),
+        ("1.1", [HOST, (b"transfer-encoding", b"gzip, chunked")]),
+        ("1.1", [HOST, (b"transfer-encoding", b",chunked")]),
+        ("1.0", [HOST, (b"transfer-encoding", b"chunked")]),
+        ("0.9", [HOST]),
+        ("2.0", [HOST]),
+    ],
+)
+def test_a_head_that_may_be_read_in_two_ways_is_refused(version: str, headers: list[Any]) -> None:
+    with pytest.raises(Malformed):
+        require_plain_head(version, headers)
