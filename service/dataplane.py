@@ -78,18 +78,18 @@ class Dataplane:
                 if (left := self._engine.peek(model, version)) is not None:
                     left.recall()  # what waits there and has not begun is given to another (rulings 7)
 
-    def expect(self, model: str) -> None:
-        """Raises NotFound for an unknown model, Unavailable for one that cannot be served, before it costs anything."""
-        if model not in self._routes:
+    def expect(self, model: str) -> BoundRoute:
+        """The route of a model. Raises NotFound for an unknown one, Unavailable for one that cannot be served."""
+        bound = self._routes.get(model)
+        if bound is None:
             raise self._unknown(model)
+        return bound
 
     def require_room(self, model: str, version: str | None, headers: Mapping[bytes, bytes]) -> None:
         """Raises what `expect` does, and Refused for a request that would be refused whatever its body holds, which
         costs more to read than to refuse. It is counted for its variant as ever. Where there are several, the body may
         say who is to answer."""
-        bound = self._routes.get(model)
-        if bound is None:
-            raise self._unknown(model)
+        bound = self.expect(model)
         if version is not None or bound.sole is None or bound.guards is not None:
             return
         loaded = self._engine.peek(model, bound.sole)
@@ -105,9 +105,7 @@ class Dataplane:
 
     def assign(self, call: Call, request: InferRequest) -> Assignment:
         """Give the request to a version and count it there. Raises NotFound for an unknown model, version or alias."""
-        bound = self._routes.get(call.model)
-        if bound is None:
-            raise self._unknown(call.model)
+        bound = self.expect(call.model)
         variant, how, key = self._choose(bound, call, request)
         arm = self._series(bound, variant, how >= How.RULE, self._lane(call.model, variant))
         arm.series.assigned(how)
@@ -348,8 +346,7 @@ class Dataplane:
     def model_not_ready_reason(self, model: str, reference: str | None) -> str | None:
         """Why a model, or the version named, is not answered here. Raises NotFound when there is no such thing."""
         try:
-            self.expect(model)
-            bound = self._routes[model]
+            bound = self.expect(model)
             named = None if reference is None else self._named(bound, reference).version
         except Unavailable as error:
             return error.message
@@ -360,8 +357,7 @@ class Dataplane:
 
     def described(self, model: str, reference: str | None) -> Loaded:
         """The version whose metadata is asked for: the one named, else the ready one with the largest weight."""
-        self.expect(model)
-        bound = self._routes[model]
+        bound = self.expect(model)
         if reference is not None:
             wanted = [self._named(bound, reference).version]
         else:
@@ -374,8 +370,7 @@ class Dataplane:
 
     def version_of(self, model: str, reference: str) -> int:
         """The version that a number or an alias names. Raises NotFound, or Unavailable where it cannot be served."""
-        self.expect(model)
-        return self._named(self._routes[model], reference).version
+        return self._named(self.expect(model), reference).version
 
     def ready_versions(self, model: str) -> list[int]:
         """The versions of a model that are loaded in this worker."""

@@ -150,17 +150,16 @@ class Guards:
 
     def infer(self, run: Run, assignment: Assignment, call: Call, request: InferRequest) -> Awaitable[InferResponse]:
         """Run the assigned version; where it fails and another may answer, run that within the rest of the time."""
-        fallback = self.fallback
-        if fallback is None or assignment.reason or assignment.apart or not fallback.covers(assignment.variant):
+        fallback = self._covering(assignment)
+        if fallback is None:
             return run(assignment, call, request)
         return self._infer(fallback, run, assignment, call, request)
 
     def answered(self, assignment: Assignment, found: Answered) -> None:
         """Look at a result before it is counted. Raises NonFiniteAnswer where another variant is to answer instead."""
         if self.fallback is not None and not all_finite([found.outputs[name] for name in found.names]):
-            rule = self.fallback.rule
-            covered = not assignment.apart and self.fallback.covers(assignment.variant)
-            if not assignment.reason and covered and "nonfinite" in rule.reasons:
+            fallback = self._covering(assignment)
+            if fallback is not None and "nonfinite" in fallback.rule.reasons:
                 raise NonFiniteAnswer("the model answered numbers that are not finite")
             assignment.outcome = Outcome.NONFINITE
         if self.mirrors is not None:
@@ -220,6 +219,14 @@ class Guards:
             self.means.tell()
         self._redirect(assignment, reason, fallback.rule.to)
         return await run(assignment, call, request)
+
+    def _covering(self, assignment: Assignment) -> FallbackGuard | None:
+        """The fallback, where another version may answer in place of the assigned one: it does so only once, and never
+        for a request that is counted apart."""
+        fallback = self.fallback
+        if fallback is None or assignment.reason or assignment.apart or not fallback.covers(assignment.variant):
+            return None
+        return fallback
 
     def _exposes(self, variant: str) -> bool:
         return self.meter is not None and variant == self.meter.exposure.variant

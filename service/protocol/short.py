@@ -52,20 +52,18 @@ _REQUEST = msgspec.json.Decoder(Short)
 
 def read_one(text: bytes, limits: Limits) -> Short | None:
     """A request of one tensor in a flat list and nothing else, the tensor not yet looked at (`is_plain`); or None."""
-    try:
-        wire = _REQUEST.decode(text)
-    except (ValueError, RecursionError):
-        return None
-    if len(wire.inputs) != 1 or wire.outputs is not ABSENT or wire.parameters is not ABSENT:
-        return None
-    if wire.id is not None and len(wire.id) > limits.max_id_length:
+    wire = _decoded(text, limits)
+    if wire is None or len(wire.inputs) != 1 or wire.parameters is not ABSENT:
         return None
     return wire if limits.max_json_depth >= PLAIN_DEPTH else None
 
 
 def read_short(text: bytes, limits: Limits) -> InferRequest | None:
     """A request of floating-point tensors in flat lists, its data ready; or None."""
-    wire = _read(text, limits)
+    # Parameters may be nested, and the parser skips through them.
+    if text.count(b"{") + text.count(b"[") > min(MAX_BRACKETS, limits.max_json_depth):
+        return None
+    wire = _decoded(text, limits)
     if wire is None or len(wire.inputs) > limits.max_inputs:
         return None
     inputs = {}
@@ -87,9 +85,8 @@ def read_short(text: bytes, limits: Limits) -> InferRequest | None:
     return InferRequest(inputs, wire.id, parameters)
 
 
-def _read(text: bytes, limits: Limits) -> Short | None:
-    if text.count(b"{") + text.count(b"[") > min(MAX_BRACKETS, limits.max_json_depth):
-        return None
+def _decoded(text: bytes, limits: Limits) -> Short | None:
+    """A request that names no outputs, and whose id is not too long; or None."""
     try:
         wire = _REQUEST.decode(text)
     except (ValueError, RecursionError):
