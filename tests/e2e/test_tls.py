@@ -306,6 +306,29 @@ def test_a_certificate_is_renewed_while_it_runs_and_a_bad_one_is_not(secured: tu
     assert "the old one stays" in running.log()
 
 
+def test_a_certificate_that_has_expired_is_told_of_refused_by_clients_and_renewed_without_a_restart(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path)
+    site.authority.issue("server", days=-1)
+    with gateway(tmp_path, *site.flags()) as running:
+        begun = running.all_children().keys()
+        assert running.log().count("THE CERTIFICATE HAS EXPIRED") >= 2  # of the workers and of the controller
+        for url in (running.http, running.admin):
+            with pytest.raises(httpx.ConnectError, match="certificate has expired"):
+                httpx.get(f"{url}/metrics", verify=site.context())
+        with pytest.raises(grpc.RpcError) as refused:
+            grpc_version(site, running)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "certificate has expired" in running.says("status", *site.words(), expect=2)
+        site.authority.issue("server")
+        for url in (running.http, running.admin):
+            eventually(lambda url=url: httpx.get(f"{url}/metrics", verify=site.context()).status_code == 200)
+        eventually(lambda: grpc_version(site, running) == "1")
+        assert "listening" in running.serin("status", "--json", *site.words())
+        assert running.all_children().keys() == begun
+
+
 def test_the_cas_of_clients_are_renewed_too(secured: tuple[Site, Running], tmp_path: Path) -> None:
     site, running = secured
     others = Authority.new(tmp_path / "others")
