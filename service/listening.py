@@ -1,10 +1,8 @@
 """The public port of one worker: uvicorn on inherited sockets that are taken up and let go while it runs."""
 
 import asyncio
-import ctypes
 import os
 import socket
-import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -14,16 +12,13 @@ from starlette.types import ASGIApp
 from service.certificates import Renewal
 from service.handshakes import BACKLOG, Handshakes, Listening
 from service.http.connection import Connection
+from service.sockets import let_nobody_in, waiting
 
 LAST_REQUEST_SECONDS = 0.1
 """In a drain: how long a connection that was just accepted has to send its request, before idle ones are closed."""
 
 LAST_HANDSHAKE_SECONDS = 1.0
 SWEEP_SECONDS = 1.0
-
-SO_ATTACH_FILTER = 26
-DROP_ALL = struct.pack("@HBBI", 0x06, 0, 0, 0)
-"""A socket filter (linux/filter.h) of one instruction: return 0, so no packet passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,24 +147,3 @@ class Port:
             config=self._config, server_state=self._server.server_state, app_state={}
         )
         return protocol
-
-
-def let_nobody_in(listening: socket.socket) -> None:
-    """Have the kernel drop what would open a connection, as if it had been lost on the way: the client asks again a
-    second later and is refused. Where that cannot be had, a connection of the last microseconds is reset instead."""
-    instructions = ctypes.create_string_buffer(DROP_ALL, len(DROP_ALL))
-    program = struct.pack("@HP", 1, ctypes.addressof(instructions))
-    with suppress(OSError):
-        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-
-
-def waiting(listening: socket.socket) -> list[socket.socket]:
-    """The connections that nobody has accepted yet."""
-    listening.setblocking(False)
-    found = []
-    with suppress(OSError):
-        while True:
-            connection, _ = listening.accept()
-            connection.setblocking(False)
-            found.append(connection)
-    return found

@@ -1,16 +1,25 @@
 """Listening sockets: proved free first, then one for each worker on the same port; who accepts for a dead worker."""
 
+import ctypes
 import errno
 import os
 import socket
+import struct
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from router.errors import InvalidArgument
 
 Address = tuple[str, int]
+
+SO_ATTACH_FILTER = 26
+DROP_ALL = struct.pack("@HBBI", 0x06, 0, 0, 0)
+"""A socket filter (linux/filter.h) of one instruction: return 0, so no packet passes."""
+
+UNACKED_AT = 24
+"""Of `tcpi_unacked` in what TCP_INFO gives (linux/tcp.h): in a socket that listens, how many wait to be accepted."""
 
 
 class PortTaken(InvalidArgument):
@@ -133,3 +142,32 @@ def _complaint(address: Address, error: OSError) -> str:
     if error.errno == errno.EACCES:
         return f"port {port} needs rights that this user does not have; choose one from 1024 up"
     return f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}"
+
+
+def let_nobody_in(listening: socket.socket) -> None:
+    """Have the kernel drop what would open a connection, as if it had been lost on the way: the client asks again a
+    second later and is refused. Where that cannot be had, a connection of the last microseconds is reset instead."""
+    instructions = ctypes.create_string_buffer(DROP_ALL, len(DROP_ALL))
+    program = struct.pack("@HP", 1, ctypes.addressof(instructions))
+    with suppress(OSError):
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def waiting(listening: socket.socket) -> list[socket.socket]:
+    """The connections that nobody has accepted yet."""
+    listening.setblocking(False)
+    found = []
+    with suppress(OSError):
+        while True:
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            found.append(connection)
+    return found
+
+
+def count_waiting(listening: socket.socket) -> int:
+    """How many connections nobody has accepted yet; 0 where the system does not say."""
+    with suppress(OSError):
+        told = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, UNACKED_AT + 4)
+        return int(struct.unpack_from("@I", told, UNACKED_AT)[0]) if len(told) >= UNACKED_AT + 4 else 0
+    return 0

@@ -8,15 +8,19 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from stat import S_ISSOCK
 from urllib.parse import unquote
 
 from service.grpc.answers import Context
+from service.sockets import count_waiting, let_nobody_in
 
 Peer = tuple[str, int]
 """Address and port of the other end."""
+
+LAST_ACCEPTS_SECONDS = 0.2
+"""In a drain: how long connections that are there already may wait to be accepted."""
 
 OPEN_FILES = "/proc/self/fd"
 MAPPED = "::ffff:"
@@ -43,7 +47,7 @@ class Connections:
 
     async def drain(self, port: int, limit_seconds: float) -> None:
         """Let nobody in at `port` any more, and close each connection once it has no call; after the limit, all."""
-        _let_nobody_in(port)
+        await _let_nobody_in(port)
         left = _connected(port)
         try:
             async with asyncio.timeout(limit_seconds):
@@ -78,11 +82,22 @@ def _plain(host: str) -> str:
     return host.removeprefix(MAPPED).partition("%")[0]
 
 
-def _let_nobody_in(port: int) -> None:
-    """Refuse connections to `port` from now on: gRPC's server does it only together with its goodbye."""
-    for one in _sockets(port):
-        with closing(one), suppress(OSError):
-            if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+async def _let_nobody_in(port: int) -> None:
+    """Refuse connections to `port` from now on: gRPC's server does it only together with its goodbye.
+
+    It accepts in threads of its own, so what waits for that is given a moment; `shutdown` would reset it.
+    """
+    with ExitStack() as stack:
+        listening = [stack.enter_context(one) for one in _sockets(port)]
+        listening = [one for one in listening if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)]
+        for one in listening:
+            let_nobody_in(one)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_ACCEPTS_SECONDS):
+                while any(map(count_waiting, listening)):  # noqa: ASYNC110 - the kernel tells nobody
+                    await asyncio.sleep(0.001)
+        for one in listening:
+            with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
 

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from service.listening import let_nobody_in, waiting
+from service.sockets import count_waiting, let_nobody_in, waiting
 
 
 def test_what_waits_is_still_accepted_and_a_later_connection_is_not_let_in() -> None:
@@ -14,7 +14,9 @@ def test_what_waits_is_still_accepted_and_a_later_connection_is_not_let_in() -> 
             let_nobody_in(listening)
             with pytest.raises(TimeoutError):  # neither connected nor refused: its first packet was lost
                 socket.create_connection(address, 0.2)
+            assert count_waiting(listening) == 1
             [accepted] = waiting(listening)
+            assert count_waiting(listening) == 0
             listening.shutdown(socket.SHUT_RDWR)
             with accepted:
                 accepted.sendall(b"served")
