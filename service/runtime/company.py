@@ -5,6 +5,7 @@ the one that it gets alone. Whether that pays is measured: some models do twice 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 
 import numpy as np
 
@@ -19,11 +20,20 @@ MOST_ELEMENTS = 1 << 20
 
 BUDGET_NS = 100_000_000
 LONGEST_NS = 10 * BUDGET_NS
-"""More than the budget is spent while each step brings a gain: a version whose runs are slow gains most."""
+"""More than the budget is spent once a step has brought a gain: a version whose runs are slow gains most."""
+
+BESIDE_NS = 20_000
+"""What a run costs beside the model: its inputs are joined, its outputs looked at, and it is counted."""
 
 RUNS = 3
 GAIN = 1.1
-"""A larger batch is worth its wait when it does at least so many times the rows a second."""
+"""A larger batch is worth a trial of the next when it does at least so many times the rows a second."""
+
+ENOUGH = 1.05
+"""What does as many rows a second as the best, but for this, is as good, and waits less."""
+
+PATIENCE = 2
+"""So many doublings without a gain end the trial: one alone may have met a moment in which the machine was slow."""
 
 ROWS_COMPARED = 4
 TOLERANCE = 1e-4
@@ -112,31 +122,40 @@ def _made(signature: Signature) -> Iterator[Feeds]:
 
 
 def best_count(run: Run, row: Feeds, clock_ns: Callable[[], int]) -> int:
-    """How many rows a run should take at most, by rows a second of 1, 2, 4, ...; 1 where they do not rise. `clock_ns`:
-    had better stand still while others have the processor."""
+    """How many rows a run should take at most: of 1, 2, 4, ... the least that does as many rows a second as any, but for
+    ENOUGH; 1 where they do not rise. `clock_ns`: had better stand still while others have the processor."""
     elements = sum(array.size for array in row.values())
-    best, least, spent, rows = 1, None, 0, 1
-    while rows <= MOST_ROWS and rows * elements <= MOST_ELEMENTS:
-        feeds = _joined([row] * rows)
-        costs = []
-        for _ in range(RUNS):
-            begun = clock_ns()
-            try:
-                run(feeds)
-            except SerinError:
-                return best
-            costs.append(clock_ns() - begun)
-            spent += costs[-1]
-            if spent > LONGEST_NS:
-                break
-        each = min(costs) / rows
-        gained = least is None or each * GAIN <= least
-        if gained:
-            best, least = rows, each
-        if spent > (LONGEST_NS if gained else BUDGET_NS):
+    each: dict[int, float] = {}
+    spent, idle, rows, gains = 0, 0, 1, False
+    while rows <= MOST_ROWS and rows * elements <= MOST_ELEMENTS and idle < PATIENCE:
+        costs = _costs(run, _joined([row] * rows), clock_ns, LONGEST_NS - spent)
+        if not costs:
+            break
+        spent += sum(costs)
+        each[rows] = (min(costs) + BESIDE_NS) / rows
+        gained = each[rows] * GAIN <= min((cost for count, cost in each.items() if count < rows), default=inf)
+        idle = 0 if gained else idle + 1
+        gains = gains or gained and rows > 1
+        if spent > (LONGEST_NS if gains or rows == 1 else BUDGET_NS):
             break
         rows *= 2
-    return best
+    least = min(each.values(), default=inf)
+    return min((count for count, cost in each.items() if cost <= least * ENOUGH), default=1)
+
+
+def _costs(run: Run, feeds: Feeds, clock_ns: Callable[[], int], most_ns: int) -> list[int]:
+    """Of some runs; none where the model fails."""
+    costs: list[int] = []
+    for _ in range(RUNS):
+        begun = clock_ns()
+        try:
+            run(feeds)
+        except SerinError:
+            return []
+        costs.append(clock_ns() - begun)
+        if sum(costs) > most_ns:
+            break
+    return costs
 
 
 def _joined(rows: Sequence[Feeds]) -> Mapping[str, Array]:

@@ -109,7 +109,19 @@ def test_rows_that_cost_as_much_together_run_alone() -> None:
 
 
 def test_the_count_stops_rising_where_the_gain_does() -> None:
-    assert learned(lambda rows: 10_000 + 1_000 * rows) == 64
+    assert learned(lambda rows: 100_000 + 20_000 * rows) == 64
+
+
+def test_a_size_that_was_tried_while_the_machine_was_slow_does_not_end_the_trial() -> None:
+    assert learned(lambda rows: (100_000 + 20_000 * rows) * (2 if rows == 16 else 1)) == 64
+
+
+def test_what_rises_by_little_with_each_doubling_is_not_worth_the_wait() -> None:
+    assert learned(lambda rows: round(1_000_000 * rows**0.98)) == 1
+
+
+def test_what_a_run_costs_beside_the_model_is_a_reason_to_share_it() -> None:
+    assert learned(lambda rows: 1_000 * rows) > 1
 
 
 def test_a_slow_model_is_not_tried_for_long() -> None:
