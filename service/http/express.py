@@ -16,7 +16,7 @@ from service.guards import Guards
 from service.http.line import Carriage, Line, Passenger
 from service.http.replies import CODINGS, HEADER
 from service.protocol.limits import Limits
-from service.protocol.short import SHORT_BYTES, is_plain, read_one
+from service.protocol.short import SHORT_BYTES, is_plain, read_one, ready
 
 
 class Express:
@@ -55,7 +55,7 @@ class Express:
             return True
         given = self._dataplane.guarded(guards, arm, how, (arrival.at_ns, pick.key))
         if taker is None or given.reason:
-            carriage.go_on(body, given)
+            carriage.go_on(body, given, ready(request) if taker is None else None)
         else:
             stamp = None if given.stamp is arm.stamp else given.stamp
             told = (how, given.revision, given.started_ns, given.unit, stamp, given)

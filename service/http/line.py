@@ -26,7 +26,7 @@ from service.http.replies import Arrival, row_lines, served_lines
 from service.protocol.json_codec import ABSENT, needs_care
 from service.protocol.json_data import number_array
 from service.protocol.limits import Limits
-from service.protocol.messages import NO_PARAMETERS
+from service.protocol.messages import NO_PARAMETERS, InferRequest
 from service.protocol.short import NUMBERS, Plain, answer_head, outputs_form
 from service.protocol.tensors import DATATYPES, FLOATS, MAX_RANK, Array
 from service.runtime.loaded import Loaded
@@ -45,7 +45,7 @@ class Carriage(Protocol):
     hurry: Callable[[], None] | None
 
     def deliver(self, lines: bytes, body: bytes) -> None: ...
-    def go_on(self, body: bytes, assignment: Assignment) -> None: ...
+    def go_on(self, body: bytes, assignment: Assignment, request: InferRequest | None = None) -> None: ...
 
 
 class Passenger(Struct):

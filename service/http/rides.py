@@ -10,6 +10,7 @@ from service.calls import Assignment
 from service.http.replies import Arrival, Reply
 from service.http.stepping import Work
 from service.http.v2 import V2
+from service.protocol.messages import InferRequest
 
 
 class Stepping(Protocol):
@@ -39,9 +40,9 @@ class Ride(Struct, eq=False):
         """Answer it: with 200, these header fields and this body."""
         self.lane.send(self, 200, lines, body)
 
-    def go_on(self, body: bytes, assignment: Assignment) -> None:
-        """Answer it the ordinary way, with what it has been given to."""
-        self.lane.step(self, self.lane.v2.answer(self.arrival, body, assignment))
+    def go_on(self, body: bytes, assignment: Assignment, request: InferRequest | None = None) -> None:
+        """Answer it the ordinary way, with what it has been given to. `request`: what the body says, if it was read."""
+        self.lane.step(self, self.lane.v2.answer(self.arrival, body, assignment, request))
 
     @property
     def message_event(self) -> "Ride":

@@ -49,6 +49,7 @@ from service.http.stepping import while_there
 from service.protocol.bodies import decompress, header_length
 from service.protocol.codec import decode, encode
 from service.protocol.limits import Limits
+from service.protocol.messages import InferRequest
 from service.protocol.rows_codec import Spoken
 from service.runtime.gates import DEFAULT_PRIORITY
 
@@ -180,13 +181,17 @@ class V2:
         if declared_bytes > self.max_body_bytes:
             raise too_large(self.max_body_bytes)
 
-    async def answer(self, arrival: Arrival, body: bytes, assignment: Assignment | None = None) -> Reply:
+    async def answer(
+        self, arrival: Arrival, body: bytes, assignment: Assignment | None = None, request: InferRequest | None = None
+    ) -> Reply:
         """The answer to a whole request that was admitted. Never raises but when it is cancelled. `assignment`: what it
-        has been given to, if it has."""
+        has been given to, if it has; `request`: what its body says, if it was read."""
         try:
             if b"content-encoding" in arrival.headers:
                 body = await self._plain(arrival, body)
-            return await self._infer(arrival, body, assignment)
+            if request is None:
+                request = await self._read_request(arrival, body)
+            return await self._run(arrival, body, Spoken(request, encode), assignment)
         except SerinError as error:
             return self.refused(error, arrival)
         except Exception:
@@ -246,14 +251,12 @@ class V2:
             return decompress(body, encoding, bound)
         return await asyncio.to_thread(decompress, body, encoding, bound)
 
-    async def _infer(self, arrival: Arrival, body: bytes, assignment: Assignment | None) -> Reply:
+    async def _read_request(self, arrival: Arrival, body: bytes) -> InferRequest:
         length = header_length(arrival.headers.get(HEADER), len(body))
         limits = self._bounds.limits
         if (len(body) if length is None else length) <= OFF_LOOP_BYTES:
-            request = decode(body, length, limits)
-        else:
-            request = await asyncio.to_thread(decode, body, length, limits)
-        return await self._run(arrival, body, Spoken(request, encode), assignment)
+            return decode(body, length, limits)
+        return await asyncio.to_thread(decode, body, length, limits)
 
     async def _run(self, arrival: Arrival, body: bytes, spoken: Spoken, assignment: Assignment | None) -> Reply:
         request, write = spoken.request, spoken.write

@@ -58,6 +58,12 @@ def read_one(text: bytes, limits: Limits) -> Short | None:
     return wire if limits.max_json_depth >= PLAIN_DEPTH else None
 
 
+def ready(wire: Short) -> InferRequest | None:
+    """The request that `read_one` read, of a plain tensor (`is_plain`), as `read_short` gives it; or None."""
+    given = _given(wire.inputs[0])
+    return None if given is None else InferRequest({given.name: given}, wire.id)
+
+
 def read_short(text: bytes, limits: Limits) -> InferRequest | None:
     """A request of floating-point tensors in flat lists, its data ready; or None."""
     # Parameters may be nested, and the parser skips through them.
@@ -68,13 +74,10 @@ def read_short(text: bytes, limits: Limits) -> InferRequest | None:
         return None
     inputs = {}
     for tensor in wire.inputs:
-        if not is_plain(tensor, limits):
+        given = _given(tensor) if is_plain(tensor, limits) else None
+        if given is None:
             return None
-        try:
-            array = number_array(DATATYPES[tensor.datatype], tensor.data).reshape(tensor.shape)
-        except OverflowError:
-            return None
-        inputs[tensor.name] = InputTensor(tensor.name, tensor.datatype, tensor.shape, len(tensor.data), array)
+        inputs[given.name] = given
     if len(inputs) != len(wire.inputs):
         return None
     if wire.parameters is ABSENT:
@@ -83,6 +86,15 @@ def read_short(text: bytes, limits: Limits) -> InferRequest | None:
     if "binary_data_output" in parameters:
         return None
     return InferRequest(inputs, wire.id, parameters)
+
+
+def _given(tensor: Plain) -> InputTensor | None:
+    """A plain tensor with its data ready; None for a number that the datatype cannot hold."""
+    try:
+        array = number_array(DATATYPES[tensor.datatype], tensor.data).reshape(tensor.shape)
+    except OverflowError:
+        return None
+    return InputTensor(tensor.name, tensor.datatype, tensor.shape, len(tensor.data), array)
 
 
 def _decoded(text: bytes, limits: Limits) -> Short | None:

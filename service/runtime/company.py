@@ -122,8 +122,8 @@ def _made(signature: Signature) -> Iterator[Feeds]:
 
 
 def best_count(run: Run, row: Feeds, clock_ns: Callable[[], int]) -> int:
-    """How many rows a run should take at most: of 1, 2, 4, ... the least that does as many rows a second as any, but for
-    ENOUGH; 1 where they do not rise. `clock_ns`: had better stand still while others have the processor."""
+    """How many rows a run should take at most: of 1, 2, 4, ... the least that does as many rows a second as any, but
+    for ENOUGH; 1 where they do not rise. `clock_ns`: had better stand still while others have the processor."""
     elements = sum(array.size for array in row.values())
     each: dict[int, float] = {}
     spent, idle, rows, gains = 0, 0, 1, False
@@ -135,7 +135,7 @@ def best_count(run: Run, row: Feeds, clock_ns: Callable[[], int]) -> int:
         each[rows] = (min(costs) + BESIDE_NS) / rows
         gained = each[rows] * GAIN <= min((cost for count, cost in each.items() if count < rows), default=inf)
         idle = 0 if gained else idle + 1
-        gains = gains or gained and rows > 1
+        gains = gains or (gained and rows > 1)
         if spent > (LONGEST_NS if gains or rows == 1 else BUDGET_NS):
             break
         rows *= 2

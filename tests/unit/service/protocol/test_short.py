@@ -12,7 +12,7 @@ from service.protocol.check import bind
 from service.protocol.codec import decode, encode
 from service.protocol.limits import Limits
 from service.protocol.messages import InferRequest, InferResponse, OutputTensor
-from service.protocol.short import is_plain, read_one, read_short, write_short
+from service.protocol.short import is_plain, read_one, read_short, ready, write_short
 from service.protocol.tensors import DATATYPES, FLOATS, Signature, TensorSpec
 
 ROOM = Limits()
@@ -42,11 +42,15 @@ def some_body(rng: random.Random) -> bytes:
 def outcome(body: bytes) -> object:
     """What a request means, in values that can be compared."""
     try:
-        request = decode(body)
-        specs = tuple(TensorSpec(t.name, t.datatype, (-1,) * len(t.shape)) for t in request.inputs.values())
-        feeds = bind(request, Signature(specs, (TensorSpec("y", "FP32", (1,)),)))
+        return told(decode(body))
     except SerinError as error:
         return type(error), error.message
+
+
+def told(request: InferRequest | None) -> object:
+    assert request is not None
+    specs = tuple(TensorSpec(t.name, t.datatype, (-1,) * len(t.shape)) for t in request.inputs.values())
+    feeds = bind(request, Signature(specs, (TensorSpec("y", "FP32", (1,)),)))
     arrays = {name: (str(array.dtype), array.shape, array.tobytes()) for name, array in feeds.items()}
     return arrays, request.id, request.parameters, request.outputs, request.binary_output
 
@@ -71,7 +75,9 @@ def test_one_plain_tensor_is_what_the_short_way_reads_where_nothing_else_is_said
         short = read_short_or_none(body)
         if short is None:  # a number that the datatype cannot hold
             assert max(map(abs, tensor.data)) > 60_000
+            assert ready(one) is None
             continue
+        assert told(ready(one)) == told(short)
         read = short.inputs[tensor.name]
         assert (read.shape, read.datatype, short.id, short.parameters) == (tensor.shape, tensor.datatype, one.id, {})
         assert np.array_equal(read.data.ravel(), np.array(tensor.data, read.data.dtype))
