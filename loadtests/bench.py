@@ -12,6 +12,7 @@ from loadtests.load import Open, Own, Round, Wrk, background, spinner
 from loadtests.machine import Cores
 from loadtests.measured import Measured
 from loadtests.observed import cpu_seconds, family
+from loadtests.processes import Server
 from loadtests.scenario import Regime, Scenario
 
 MAX_RATE = 10_000.0
@@ -79,12 +80,12 @@ class Bench:
     def _closed(self, scenario: Scenario, one: Contestant) -> Measured:
         given = Round(one.requests, scenario.concurrency, self.seconds, self.cores.client)
         with self._background(one):
-            return _with_cores(one, lambda: self.load(one.server.address, given))
+            return with_cores(one.server, lambda: self.load(one.server.address, given))
 
     def _open(self, scenario: Scenario, rate: float, one: Contestant) -> Measured:
         given = Round(one.requests, scenario.concurrency, self.seconds, self.cores.client)
         with self._background(one):
-            return _with_cores(one, lambda: Open()(one.server.address, given, rate).whole)
+            return with_cores(one.server, lambda: Open()(one.server.address, given, rate).whole)
 
     @contextmanager
     def _background(self, one: Contestant) -> Iterator[None]:
@@ -105,9 +106,9 @@ class Bench:
             yield
 
 
-def _with_cores(one: Contestant, load: Callable[[], Measured]) -> Measured:
+def with_cores(server: Server, load: Callable[[], Measured]) -> Measured:
     """The load, and what the server's processes computed meanwhile; the generator's warm-up counts in proportion."""
-    pids = family(one.server.pid)
+    pids = family(server.pid)
     before, begun = cpu_seconds(pids), monotonic()
     measured = load()
     spent, took = cpu_seconds(pids) - before, monotonic() - begun

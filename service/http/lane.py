@@ -20,7 +20,7 @@ from router.errors import PayloadTooLarge, RequestTimeout, SerinError
 from service.http.connection import Connection
 from service.http.express import is_plain_head
 from service.http.parsing import CHUNKED, HOST
-from service.http.reading import too_large
+from service.http.reading import Gathered, too_large
 from service.http.replies import Arrival, Reply
 from service.http.rides import Known, Ride
 from service.http.stepping import Work, go_on
@@ -113,8 +113,8 @@ class Lane(Connection):
             ride.body = body
         else:
             if isinstance(ride.body, bytes):
-                ride.body = bytearray(ride.body)
-            ride.body += body
+                ride.body = Gathered(ride.body)
+            ride.body.add(body)
         if len(ride.body) > self.v2.max_body_bytes:
             self._refuse(ride, too_large(self.v2.max_body_bytes))
 
@@ -128,7 +128,7 @@ class Lane(Connection):
         self.body_since = None
         if ride.response_complete:
             return
-        body = bytes(ride.body)
+        body = ride.body if isinstance(ride.body, bytes) else ride.body.whole()
         if self._chunk is None:
             ride.arrival = ride.arrival.complete()
         elif self._unlike < MOST_UNLIKE:

@@ -8,8 +8,40 @@ from starlette.types import Receive
 from router.errors import Cancelled, PayloadTooLarge, RequestTimeout
 from service.http.replies import Headers
 
+LONG_BYTES = 4096
+"""Pieces of a body that are kept as they came; shorter ones would cost more than they hold."""
+
 SMALL_SECONDS = 20.0
 """Time for the body of a small request."""
+
+
+class Gathered:
+    """A body that comes in pieces, copied once when it is `whole`: of a large one each copy can be seen in its time.
+    Short pieces are put together at once."""
+
+    __slots__ = ("_pieces", "_size")
+
+    def __init__(self, first: bytes) -> None:
+        self._pieces: list[bytes | bytearray] = []
+        self._size = 0
+        self.add(first)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, piece: bytes) -> None:
+        """What came next."""
+        self._size += len(piece)
+        if len(piece) >= LONG_BYTES:
+            self._pieces.append(piece)
+        elif self._pieces and isinstance(self._pieces[-1], bytearray):
+            self._pieces[-1] += piece
+        else:
+            self._pieces.append(bytearray(piece))
+
+    def whole(self) -> bytes:
+        """All of it."""
+        return b"".join(self._pieces)
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
@@ -20,15 +52,15 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     first: bytes = message.get("body", b"")
     if not message.get("more_body", False) and len(first) <= limit:
         return first
-    whole = bytearray(first)
-    while message.get("more_body", False) and len(whole) <= limit:
+    body = Gathered(first)
+    while message.get("more_body", False) and len(body) <= limit:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Left
-        whole += message.get("body", b"")
-    if len(whole) > limit:
+        body.add(message.get("body", b""))
+    if len(body) > limit:
         raise too_large(limit)
-    return bytes(whole)
+    return body.whole()
 
 
 async def read_small(request: Request, limit: int) -> bytes:

@@ -7,6 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from service.calls import Assignment
+from service.http.reading import Gathered
 from service.http.replies import Arrival, Reply
 from service.http.stepping import Work
 from service.http.v2 import V2
@@ -28,7 +29,7 @@ class Ride(Struct, eq=False):
     lane: Stepping
     arrival: Arrival
     keep_alive: bool
-    body: bytes | bytearray = b""
+    body: bytes | Gathered = b""
     more_body: bool = True
     disconnected: bool = False
     response_complete: bool = False
