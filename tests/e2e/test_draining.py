@@ -83,14 +83,14 @@ def test_a_drain_finishes_what_is_in_flight_then_refuses_and_exits_with_0(start:
 
 @pytest.mark.slow
 def test_while_draining_the_rest_of_the_port_says_goodbye_too(start: Start) -> None:
-    with start("--drain-delay-seconds", "3", models=("digits/1",)) as running:
+    with start("--drain-delay-seconds", "60", models=("digits/1",)) as running:
         running.process.send_signal(signal.SIGTERM)
         eventually(lambda: ready(running).status_code == 503)
         assert httpx.get(f"{running.http}/v2/health/live", timeout=5).status_code == 200
         assert httpx.get(f"{running.http}/metrics", timeout=5).status_code == 200
         answers = run(running.http, keyed, count=20, connections=4)
         assert failed(answers) == []
-        assert running.stop() == 0
+        assert running.stop(limit=50) == 0  # a second signal: it does not wait for the end of the delay
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
@@ -104,9 +104,7 @@ def test_a_second_signal_hurries_a_drain_that_waits_for_slow_requests(start: Sta
         running.process.send_signal(signal.SIGTERM)
         eventually(lambda: ready(running).status_code == 503)
         running.process.send_signal(number)
-        begun = time.monotonic()
-        assert running.process.wait(10) == 0
-        assert time.monotonic() - begun < 8.0
+        assert running.process.wait(25) == 0  # before the delay is over, and long before the requests are done
         assert {answer.status for answer in late.finished()} <= {0, 503, 504}
         assert [line for line in running.log_lines() if line["level"] == "error"] == []
 
