@@ -22,7 +22,7 @@ from router.history import Event, Who
 from router.input_match import Match, compare
 from router.routes import Route
 from router.state import Change
-from router.tally import BlockCopy
+from router.tally import BlockCopy, by_model
 
 log = logging.getLogger("controller")
 
@@ -110,16 +110,17 @@ class DriftMonitor:
         return next((told(match) for match in self.look.matches.get(model, {}).values() if match.differs), "")
 
     def _looked(self, routes: Mapping[str, Route], now: float) -> Look:
-        copies = self._read()
+        copies = by_model(self._read())
         watched, matches = {}, {}
         for model, route in routes.items():
-            subjects = subjects_of(copies, route)
+            own = copies.get(model, ())
+            subjects = subjects_of(own, route)
             if subjects:
                 watched[model] = update(self.look.watched.get(model, {}), subjects, now, self.policy)
             # A new epoch has no requests yet: what was known of the pair goes on.
             known, names = self.look.matches.get(model, {}), pairs_of(route)
             matches[model] = {name: known[name] for name in names if name in known}
-            for split in splits_of(copies, route):
+            for split in splits_of(own, route):
                 name = split.identity
                 matches[model][name] = compare(known.get(name), split, self._differs.get(name, ""))
         return Look(watched, matches)

@@ -12,7 +12,7 @@ from router.metrics import Sample
 from router.routes import Route
 from router.selfcheck import ALARMS, Checked, Outcome, checked, default_policy, read
 from router.state import Change
-from router.tally import BlockCopy
+from router.tally import BlockCopy, by_model
 from router.telemetry import ROUND_BITS
 
 log = logging.getLogger("controller")
@@ -69,10 +69,10 @@ class SelfCheck:
             log.exception("the self-check could not look at the counts")
 
     def _looked(self, routes: Mapping[str, Route]) -> dict[str, Checked]:
-        copies, number = self._read_all(), self._clock() >> ROUND_BITS
+        copies, number = by_model(self._read_all()), self._clock() >> ROUND_BITS
         found = {}
         for model, route in routes.items():
-            reading, known = read(copies, route), self.known.get(model)
+            reading, known = read(copies.get(model, ()), route), self.known.get(model)
             if reading is not None:
                 found[model] = checked(known, reading, number, self._policy)
             elif known is not None:

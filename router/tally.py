@@ -116,6 +116,15 @@ def by_epoch(copies: Iterable[BlockCopy]) -> dict[int, list[BlockCopy]]:
     return {epoch: _added(found) for epoch, found in epochs.items()}
 
 
+def by_model(copies: Iterable[BlockCopy]) -> dict[str, list[BlockCopy]]:
+    """Those of each model: who looks at every model must not look through all blocks for each."""
+    models: dict[str, list[BlockCopy]] = {}
+    for copy in copies:
+        if (model := copy.spec.labels.get("model")) is not None:
+            models.setdefault(model, []).append(copy)
+    return models
+
+
 def _added(found: Iterable[tuple[str, BlockCopy]]) -> list[BlockCopy]:
     sums: dict[str, BlockCopy] = {}
     for key, copy in found:
