@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 from time import perf_counter_ns, time
 from timeit import Timer
 
+import numpy as np
+
 from loadtests.requests import Target, binary_request, json_request
 from loadtests.subjects import SAMPLES, input_of
 from router.counters import Segment
@@ -37,6 +39,9 @@ from service.watch import OutputMeaning, Watch, compile_watch
 PASSES = 9
 PASS_MICROS = 20_000
 MODEL = "digits"
+TOGETHER = 32
+"""Requests of a run."""
+
 YARDSTICK = "the yardstick"
 RUN = "run the model (ONNX Runtime)"
 
@@ -157,9 +162,15 @@ class Subject:
             recorder.virtual(SeriesName(MODEL, 1, "1"), self.watch.families, perf_counter_ns()), random
         )
         watch, binary, stamp = self.watch, _binary(request), self._stamp(recorder)
+        cells_of_rows = watch.cells_of_rows([output.name for output in signature.outputs])
+        together = [np.concatenate([array] * TOGETHER) for array in arrays]
+        rows = [(61_000 + 9_000 * row, 9_000, 1_000, 5_000, cells) for row in range(TOGETHER)]
         return {
             "watch": lambda: watch.cells(outputs),
             "observe": lambda: _observe(series, cells),
+            "watch, of a run": lambda: cells_of_rows(together, TOGETHER),
+            "observe, of a run": lambda: series.observe_run(12_000, rows),
+            "token, of a run": lambda: stamp.run([cells] * TOGETHER),
             "self-check": lambda: _drawn(virtual, cells),
             "token": lambda: stamp.one(cells),
             "encode JSON": lambda: encode(response, request),

@@ -72,10 +72,14 @@ SignRun = Callable[[int, Iterable[tuple[int, int]]], list[bytes]]
 
 def signer(key: bytes, given: Given) -> Sign:
     """Signs the answers that have `given` in common. All but the numbers is hashed here, once."""
-    text, signed, url_safe = given.text.encode(), _signed(key, given), _URL_SAFE
+    text, pack, url_safe = given.text.encode(), _NUMBERS.pack, _URL_SAFE
+    keyed = blake2b(text, key=key, digest_size=MAC_BYTES)
 
     def sign(minute: int, number: int, label: int) -> bytes:
-        return text + b2a_base64(signed(minute, number, label), newline=False).translate(url_safe)
+        numbers = pack(minute, number, label)
+        mac = keyed.copy()
+        mac.update(numbers)
+        return text + b2a_base64(numbers + mac.digest(), newline=False).translate(url_safe)
 
     return sign
 
@@ -83,26 +87,20 @@ def signer(key: bytes, given: Given) -> Sign:
 def run_signer(key: bytes, given: Given) -> SignRun:
     """As `signer`, for many answers at a time: what is signed is a multiple of three bytes, so base64 of all of them is
     that of each, one after the other."""
-    text, signed, url_safe = given.text.encode(), _signed(key, given), _URL_SAFE
+    text, pack, url_safe = given.text.encode(), _NUMBERS.pack, _URL_SAFE
+    copy = blake2b(text, key=key, digest_size=MAC_BYTES).copy
 
     def sign(minute: int, numbered: Iterable[tuple[int, int]]) -> list[bytes]:
-        of_all = b"".join([signed(minute, number, label) for number, label in numbered])
-        coded = b2a_base64(of_all, newline=False).translate(url_safe)
+        signed: list[bytes] = []
+        for number, label in numbered:  # `signer` written out: this runs for nearly every request
+            numbers = pack(minute, number, label)
+            mac = copy()
+            mac.update(numbers)
+            signed += numbers, mac.digest()
+        coded = b2a_base64(b"".join(signed), newline=False).translate(url_safe)
         return [text + coded[at : at + _CODED_BYTES] for at in range(0, len(coded), _CODED_BYTES)]
 
     return sign
-
-
-def _signed(key: bytes, given: Given) -> Callable[[int, int, int], bytes]:
-    pack, keyed = _NUMBERS.pack, blake2b(given.text.encode(), key=key, digest_size=MAC_BYTES)
-
-    def signed(minute: int, number: int, label: int) -> bytes:
-        numbers = pack(minute, number, label)
-        mac = keyed.copy()
-        mac.update(numbers)
-        return numbers + mac.digest()
-
-    return signed
 
 
 def read_token(key: bytes, token: str) -> Ticket:

@@ -57,16 +57,18 @@ class Picks:
     """What the split chose, so that it is worked out once for each key. Good while the same versions are loaded
     (`changes` of the engine) and for a round of the self-check, of which `now_ns` is a time.
 
-    `by_draw`: of each variant what requests without a key get, and what they get when they are drawn.
+    `by_draw`: of each variant what requests without a key get, and what they get when they are drawn for the
+    self-check; `alone`: of the only one.
     """
 
-    __slots__ = ("by_draw", "by_key", "changes", "until_ns")
+    __slots__ = ("alone", "by_draw", "by_key", "changes", "until_ns")
 
     def __init__(self, changes: int, now_ns: int) -> None:
         self.changes = changes
         self.until_ns = ((now_ns >> ROUND_BITS) + 1) << ROUND_BITS
         self.by_key: dict[bytes, Pick] = {}
         self.by_draw: dict[str, tuple[Pick, Pick]] = {}
+        self.alone: tuple[Pick, Pick] | None = None
 
     def remember(self, key: bytes, pick: Pick) -> None:
         """For as long as there is room."""

@@ -156,15 +156,21 @@ class Dataplane:
         return pick
 
     def _drawn(self, bound: BoundRoute, picks: Picks) -> Pick:
-        variant = choose(bound.route, None, random())
-        known = picks.by_draw.get(variant.name)
-        if known is None:
-            arm = self._arm(bound, variant)
-            twice = None if arm.virtual is None else arm.virtual.series
-            one, other = (Pick(arm, How.SPLIT_DRAWN, None, series, True) for series in (None, twice))
-            known = picks.by_draw[variant.name] = one, other
-        virtual = known[0].arm.virtual
-        return known[virtual is not None and virtual.takes(None, 0)]
+        pair = picks.alone
+        if pair is None:
+            variant = choose(bound.route, None, random())
+            pair = picks.by_draw.get(variant.name)
+            if pair is None:
+                pair = picks.by_draw[variant.name] = self._pair(bound, variant)
+                if len(bound.route.variants) == 1:
+                    picks.alone = pair
+        virtual = pair[0].arm.virtual
+        return pair[virtual is not None and virtual.takes(None, 0)]
+
+    def _pair(self, bound: BoundRoute, variant: Variant) -> tuple[Pick, Pick]:
+        arm = self._arm(bound, variant)
+        twice = None if arm.virtual is None else arm.virtual.series
+        return Pick(arm, How.SPLIT_DRAWN, None, None, True), Pick(arm, How.SPLIT_DRAWN, None, twice, True)
 
     def _arm(self, bound: BoundRoute, variant: Variant) -> Bound:
         return self._series(bound, variant, False, self._lane(bound.route.model, variant))

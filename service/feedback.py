@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import count
+from itertools import count, islice, repeat
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +50,7 @@ SHOWN_LABELS: Final = 12
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """Signs answers, and counts them as signed. `one`: the token of one, from the cells that it was counted in; `run`:
-    those of a whole run."""
+    those of a whole run, each with a cell of every family."""
 
     one: Callable[[Sequence[int]], bytes]
     run: Callable[[Sequence[Sequence[int]]], list[bytes]]
@@ -113,7 +113,7 @@ class Feedback:
         self._seen = SeenIds(state / DIRECTORY, options.map_bytes)
         self._series: dict[Given, RewardSeries] = {}
         self._refused = segment.block(refused_spec()).family(REFUSED)
-        self._next_id = count(int.from_bytes(os.urandom(8), "big") >> 1).__next__
+        self._ids = count(int.from_bytes(os.urandom(8), "big") >> 1)
 
     def close(self) -> None:
         """Let go of the maps."""
@@ -128,7 +128,8 @@ class Feedback:
             return None
         self._series.clear()  # a block may count another epoch now
         sign, sign_run, marks = signer(self._key, given), run_signer(self._key, given), label_marks(watch)
-        now, next_id, minutes = self._now, self._next_id, self._minutes
+        now, ids, next_id, minutes = self._now, self._ids, self._ids.__next__, self._minutes
+        class_at = class_place(watch)
         minute = since = until = place = 0
 
         def count(answers: int) -> None:
@@ -141,17 +142,16 @@ class Feedback:
 
         def one(cells: Sequence[int]) -> bytes:
             count(1)
-            return sign(minute, next_id(), label(cells))
-
-        def label(cells: Sequence[int]) -> int:
+            label = NO_LABEL
             for cell in cells:
-                if mark := marks[cell]:
-                    return mark
-            return NO_LABEL
+                if label := marks[cell]:
+                    break
+            return sign(minute, next_id(), label)
 
         def run(rows: Sequence[Sequence[int]]) -> list[bytes]:
             count(len(rows))
-            return sign_run(minute, [(next_id(), label(cells)) for cells in rows])
+            labels = repeat(NO_LABEL, len(rows)) if class_at is None else [marks[cells[class_at]] for cells in rows]
+            return sign_run(minute, zip(islice(ids, len(rows)), labels, strict=True))
 
         return Stamp(one, run)
 
@@ -273,6 +273,12 @@ def label_marks(watch: Watch | None) -> tuple[int, ...]:
         marks += [label_mark(label) for label in named]
         marks += [NO_LABEL] * (family.cell_count - len(named))
     return tuple(marks)
+
+
+def class_place(watch: Watch | None) -> int | None:
+    """The place among the families of the one whose cells have marks; None where there is none."""
+    families = watch.families if watch is not None else ()
+    return next((place for place, family in enumerate(families) if family.kind == "class"), None)
 
 
 def class_labels(watch: Watch | None) -> tuple[str, ...]:

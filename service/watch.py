@@ -188,7 +188,7 @@ def _class_probe(name: str, labels: tuple[str, ...], start: int) -> _Probe:
 
 def _first(array: Array) -> list[Any]:
     """The first value of each row."""
-    values: list[Any] = array.reshape(len(array), -1)[:, 0].tolist()
+    values: list[Any] = (array if array.ndim == 1 else array.reshape(len(array), -1)[:, 0]).tolist()
     return values
 
 
@@ -233,7 +233,7 @@ def _top_probe(name: str, edges: tuple[float, ...], start: int, classes: tuple[i
         return cells(array.ravel().tolist())
 
     def each(array: Array) -> Sequence[Sequence[int]]:
-        rows = array.reshape(len(array), -1).tolist()
+        rows = (array if array.ndim == 2 else array.reshape(len(array), -1)).tolist()
         if not isfinite(sum(map(sum, rows))):  # also where the numbers are finite, and large
             return list(zip(*map(cells, rows), strict=True))
         tops = list(map(max, rows))

@@ -85,6 +85,16 @@ def test_without_a_key_each_request_is_drawn_anew(dataplane: Dataplane) -> None:
     assert 0.5 < twice / shares["1"] * DRAWN_ONE_IN < 1.5
 
 
+def test_an_only_variant_gets_all_and_its_part_of_them_is_drawn(dataplane: Dataplane, engine: Engine) -> None:
+    dataplane.swap(RouteTable(routes={"digits": Route("digits", (Variant("2", 2, PPM),))}))
+    picks = [dataplane.pick(bound(dataplane), {}, 0) for _ in range(2000)]
+    assert {pick.arm.variant.name for pick in picks} == {"2"}
+    assert 0.5 < sum(pick.twice is not None for pick in picks) / 2000 * DRAWN_ONE_IN < 1.5
+    engine.ready[2] = loaded()
+    engine.changes += 1
+    assert dataplane.pick(bound(dataplane), {}, 0).arm.loaded is engine.ready[2]
+
+
 def test_what_was_loaded_anew_is_found_though_the_key_is_known(dataplane: Dataplane, engine: Engine) -> None:
     before = dataplane.pick(bound(dataplane), keyed(KEYS[0]), 0)
     engine.ready[before.arm.variant.version] = loaded()

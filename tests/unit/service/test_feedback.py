@@ -74,6 +74,13 @@ def test_answers_of_a_run_are_signed_together_and_counted_each(worker):
     assert worker.counts() == (1, 1, 3)
 
 
+def test_answers_without_a_class_are_signed_together_too(worker):
+    stamp = worker.feedback.stamp(CANARY, None)
+    tokens = stamp.run([(), ()])
+    assert len(set(tokens)) == 2
+    assert worker.take(Item(tokens[0].decode(), good=True)).counted == 1
+
+
 def test_a_reward_counts_once_for_the_variant_that_answered(worker):
     token = worker.token()
     first, again = (worker.take(Item(token, good=True)) for _ in range(2))
