@@ -1,5 +1,6 @@
 """What a check knows so far: its e-processes, and the counts behind them. Pure; numpy only."""
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +21,9 @@ HARM, EACH, FLOOR, QUICK = "harm", "each", "floor", "quick"
 matter", and "too slow to be called quick"."""
 HALF_LIFE = 10_000.0
 """Control requests after which what was seen of the control counts half."""
-RECENT = 1_000.0
-"""The same where a margin is turned into odds: there the rate at this hour matters, not that of the day."""
+RECENT, RECENT_MARKS = 1_000.0, 30.0
+"""The same where a margin is turned into odds: there the rate at this hour matters, not that of the day. Of a rate,
+so many marks count as much as so many requests: enough to know it by, and soon behind us when it has gone up."""
 ENOUGH_HISTORY = 50
 """Control requests before a margin in shares is turned into odds."""
 
@@ -105,12 +107,12 @@ def told_cells(ours: Floats, theirs: Floats) -> NDArray[np.bool_]:
     return told
 
 
-def histories(before: Floats, cells: Floats, half_life: float = HALF_LIFE) -> Floats:
-    """What is known of the control before each block and after all, older counts fading. before: [cells], as a state
-    has it; cells: [T, cells]."""
+def histories(before: Floats, cells: Floats, half_life: float = HALF_LIFE, marks: float = math.inf) -> Floats:
+    """What is known of the control before each block and after all, older counts fading: half in so many requests, or
+    in so many `marks`, the last cell. before: [cells], as a state has it; cells: [T, cells]."""
     seen = np.empty((len(cells) + 1, cells.shape[1]))
     seen[0] = before
-    fading = 0.5 ** (cells.sum(axis=1) / half_life)
+    fading = 0.5 ** (cells.sum(axis=1) / half_life + cells[:, -1] / marks)
     for number, fade in enumerate(fading):
         np.multiply(seen[number], fade, out=seen[number + 1])
         seen[number + 1] += cells[number]

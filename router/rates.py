@@ -12,6 +12,7 @@ from router.ledger import (
     FLOOR,
     HARM,
     RECENT,
+    RECENT_MARKS,
     Bets,
     CheckState,
     Observed,
@@ -38,7 +39,8 @@ def observe_rate(check: RateCheck, state: CheckState, blocks: Sequence[Block]) -
         return Observed(state, told)
     (n_c, k_c), (n_s, k_s) = counts[told].transpose(1, 2, 0)
     control = np.stack([n_s - k_s, k_s], axis=1)
-    seen, recent = histories(state.history[:2], control), histories(state.history[-2:], control, RECENT)
+    seen = histories(state.history[:2], control)
+    recent = histories(state.history[-2:], control, RECENT, RECENT_MARKS)
     run = Run(Marks(n_c, k_c, n_s, k_s), epochs_of(blocks, told), np.concatenate([seen, recent], axis=1))
     ratios = tuple(dict.fromkeys(margin.ratio for margin in check.margins if margin.ratio is not None))
     asked = _asks(check, run, ratios)
@@ -63,7 +65,7 @@ def observe_rate(check: RateCheck, state: CheckState, blocks: Sequence[Block]) -
 def _asks(check: RateCheck, run: Run, ratios: Sequence[float]) -> list[Ask]:
     """Of harm, of the likelihood of each ratio, and of each margin. Nothing is asked while a margin is not known."""
     seen = run.histories[:-1]
-    found = [Ask(run.marks, UPWARDS, log_odds_margins(check, seen, check.tolerated))]
+    found = [Ask(run.marks, UPWARDS, log_odds_margins(check, seen, check.tolerated, harm=True))]
     found.append(Ask(run.marks, ratio_grid()))
     for ratio in ratios:
         margins = log_odds_margins(check, seen, ratio)
@@ -93,20 +95,21 @@ def log_odds_margin(check: RateCheck, history: Floats, ratio: float) -> float | 
     return None if math.isnan(margin) else margin
 
 
-def log_odds_margins(check: RateCheck, seen: Floats, ratio: float) -> Floats:
+def log_odds_margins(check: RateCheck, seen: Floats, ratio: float, *, harm: bool = False) -> Floats:
     """The ratio of rates as log odds of the worse mark, at the control's latest rate before each block: [T], NaN where
-    too little is known. seen: [T, cells] of a history, of which the last two are the latest. With few requests a rate
-    of less-is-better marks is taken to be low, where odds and rates are the same."""
+    too little is known. seen: [T, cells] of a history, of which the last two are the latest. Of less-is-better marks,
+    whose odds grow with the rate, the rate is taken to be low with few requests; for harm it is not, for there a low
+    one would ask for too little."""
     if ratio == 1.0 or check.mark == "paired":
         return np.full(len(seen), math.log(ratio))
     seen = seen[:, -2:]
-    good, bad = seen[:, 0], seen[:, 1]
+    known = seen.sum(axis=1)
+    likely = (seen[:, 1] + 0.5) / (known + 1.0)
     if not check.more_is_better:
-        rate = low_rate(seen)
+        rate = likely if harm else low_rate(seen)
         return log_odds(np.minimum(0.999, ratio * rate)) - log_odds(rate)
-    rate = (bad + 0.5) / (good + bad + 1.0)
-    margins = log_odds(np.clip(1.0 - ratio * (1.0 - rate), 1e-6, 0.999)) - log_odds(rate)
-    return np.where(good + bad < ENOUGH_HISTORY, math.nan, margins)
+    margins = log_odds(np.clip(1.0 - ratio * (1.0 - likely), 1e-6, 0.999)) - log_odds(likely)
+    return np.where(known < ENOUGH_HISTORY, math.nan, margins)
 
 
 def low_rate(seen: Floats) -> Floats:

@@ -13,7 +13,7 @@ from router.errors import InvalidArgument
 from router.evidence import Arm, Block, Pairs
 from router.latencies import choose_edge, marked_quantiles, shift_edge
 from router.ledger import CheckState
-from router.rates import log_odds_margin
+from router.rates import log_odds_margin, log_odds_margins
 from router.sequential import (
     Action,
     Budgets,
@@ -92,8 +92,32 @@ def test_the_odds_of_a_ratio_are_those_of_the_hour() -> None:
     check = RateCheck(name="e", tolerated=1.2)
     quiet = [block(i, arm(100, 12), arm(100, 10)) for i in range(200)]
     busy = [block(i, arm(100, 48), arm(100, 40)) for i in range(200, 240)]
-    margin = log_odds_margin(check, after(check, [*quiet, *busy]).history, 1.2)
+    [margin] = log_odds_margins(check, after(check, [*quiet, *busy]).history[None], 1.2, harm=True)
     assert margin == pytest.approx(math.log((0.48 / 0.52) / (0.4 / 0.6)), abs=0.02)
+
+
+@pytest.mark.parametrize("mark", ["errors", "reward"])
+def test_a_rate_that_leaps_up_is_known_within_some_marks(mark: str) -> None:
+    """And is not taken to be lower than it is: a margin that is behind the hour is shown to be crossed or kept."""
+    check = RateCheck(name="x", mark=mark, more_is_better=mark == "reward")
+
+    def seen(worse: int) -> Arm:
+        return Arm(done=100, errors=worse) if mark == "errors" else Arm(rewards=100, rewards_good=100 - worse)
+
+    leaps = [*((5,) * 200), *((40,) * 6)]
+    state = after(check, [block(at, seen(worse), seen(worse)) for at, worse in enumerate(leaps)])
+    ratio, worse = (1.2, 0.48) if mark == "errors" else (0.95, 0.43)
+    [margin] = log_odds_margins(check, state.history[None], ratio, harm=True)
+    assert margin == pytest.approx(math.log(worse / (1.0 - worse) / (0.4 / 0.6)), abs=0.02)
+
+
+def test_harm_is_asked_at_the_likely_rate_and_safety_at_a_low_one() -> None:
+    """With few requests: odds grow with the rate, and each is to err towards showing nothing."""
+    check, few = RateCheck(name="e", tolerated=1.5), np.array([[60.0, 40.0]])
+    [harm], [safe] = (log_odds_margins(check, few, 1.5, harm=harm) for harm in (True, False))
+    truth = math.log((0.6 / 0.4) / (0.4 / 0.6))
+    assert safe < truth - 0.1
+    assert harm == pytest.approx(truth, abs=0.02)
 
 
 def test_pairs_are_compared_on_those_that_disagree() -> None:
