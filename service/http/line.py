@@ -6,7 +6,6 @@ See `service/http/express.py`, which says who may come here.
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain
 from math import prod
 from time import perf_counter_ns
 from typing import Protocol
@@ -24,7 +23,7 @@ from service.feedback import Stamp
 from service.guards import Guards
 from service.http.replies import Arrival, row_lines, served_lines
 from service.protocol.json_codec import ABSENT, needs_care
-from service.protocol.json_data import number_array
+from service.protocol.json_data import rows_array
 from service.protocol.limits import Limits
 from service.protocol.messages import NO_PARAMETERS, InferRequest
 from service.protocol.short import NUMBERS, Plain, answer_head, outputs_form
@@ -174,8 +173,7 @@ class Line:
         if not executor.inline:
             return False
         try:
-            values = present[0].data if count == 1 else list(chain.from_iterable([one.data for one in present]))
-            rows = number_array(self._type, values).reshape((count, *self._shape[1:]))
+            rows = rows_array(self._type, [one.data for one in present]).reshape((count, *self._shape[1:]))
             feeds, names = {self._name: rows}, self._loaded.output_names
             bodies = [xxh3_64_intdigest(passenger.body) for passenger in present]
             outputs, _, computed, _ = executor.run_inline(feeds, names, bodies[0], bodies)

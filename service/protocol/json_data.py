@@ -9,8 +9,9 @@ any list (simdjson); what that parser does not take is parsed as before, which a
 import binascii
 import json
 import re
+from array import array as packed
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -80,6 +81,21 @@ def number_array(datatype: Datatype, values: list[Any]) -> Array:
     if values and not -bound < min(values) <= max(values) < bound:
         raise OverflowError
     return np.array(values, datatype.dtype)
+
+
+def rows_array(datatype: Datatype, rows: Sequence[list[float]]) -> Array:
+    """The numbers of rows of one length, [rows, length], of a datatype of floating point. Raises OverflowError as
+    `number_array` does."""
+    if len(rows) == 1:
+        return number_array(datatype, rows[0]).reshape(1, -1)
+    numbers = packed("d")
+    for row in rows:
+        numbers.fromlist(row)
+    wide = np.frombuffer(numbers, np.float64)
+    bound = _TOO_LARGE.get(datatype.name)
+    if bound is not None and wide.size and not -bound < wide.min() <= wide.max() < bound:
+        raise OverflowError
+    return wide.astype(datatype.dtype).reshape(len(rows), -1)
 
 
 def _patient(tensor: InputTensor, datatype: Datatype, text: bytes) -> Array:

@@ -11,7 +11,7 @@ import pytest
 
 from service.protocol import json_data
 from service.protocol.errors import BadRequest
-from service.protocol.json_data import parse
+from service.protocol.json_data import number_array, parse, rows_array
 from service.protocol.messages import InputTensor
 from service.protocol.tensors import DATATYPES, Array
 
@@ -260,3 +260,20 @@ def test_numbers_in_long_lists_are_the_same_without_the_quick_parser(monkeypatch
     quick = [outcome(*one) for one in asked]
     monkeypatch.setattr(json_data, "_quickly", lambda parser, datatype, piece: None)
     assert quick == [outcome(*one) for one in asked]
+
+
+@pytest.mark.parametrize("name", ["FP16", "BF16", "FP32", "FP64"])
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_rows_that_run_together_are_the_numbers_that_each_is_alone(name: str, count: int) -> None:
+    rng = random.Random(count)
+    rows = [[rng.uniform(-60_000, 60_000) for _ in range(7)] for _ in range(count)]
+    together = rows_array(DATATYPES[name], rows)
+    alone = np.stack([number_array(DATATYPES[name], row) for row in rows])
+    assert (together.dtype, together.shape) == (alone.dtype, (count, 7))
+    assert together.tobytes() == alone.tobytes()
+
+
+@pytest.mark.parametrize("number", [65520.0, -1e39, 1e300])
+def test_a_number_that_the_datatype_cannot_hold_is_found_among_rows(number: float) -> None:
+    with pytest.raises(OverflowError):
+        rows_array(DATATYPES["FP16"], [[1.0, 2.0], [3.0, number]])
