@@ -7,12 +7,15 @@ from time import monotonic, sleep
 from loadtests.faults.callers import Callers, Sent
 from loadtests.faults.counting import MODEL, document, place
 from loadtests.faults.judging import failed, liveness, measured_rate, p99_ms, readiness, truth, why, wrong
-from loadtests.faults.leftovers import leftovers
+from loadtests.faults.leftovers import leftovers, settled
 from loadtests.faults.outcome import Figure, Outcome, at_most, exactly, shown, soon
 from loadtests.faults.stand import Gateway, Stand, eventually, stand
 
 ROW = "C1"
 CYCLES, LONG_CYCLES = 10, 100
+MORE = 5
+"""Files and threads that may be there at the end and were not at the start."""
+
 BEFORE_SECONDS, KEPT, PIECES, PIECE_SECONDS = 5.0, 2, 6, 0.05
 READY_SECONDS, LOOK_SECONDS = 30.0, 0.1
 
@@ -31,7 +34,7 @@ def run(long: bool) -> Outcome:
             callers.wait(1.0)
             sent = callers.stop()
         counted = gateway.scrape().since(start)
-        after = leftovers(gateway.pid, at.state)
+        after = settled(gateway.pid, at.state, before, MORE)
     still, during = p99_ms(sent, begun - BEFORE_SECONDS + 1.0, begun), p99_ms(sent, begun, ended)
     return Outcome(
         [
@@ -91,6 +94,6 @@ def stale(sent: Sequence[Sent], switched: Sequence[tuple[float, int]]) -> list[S
 def left(files: int, more_files: int, threads: int, more_threads: int) -> list[Figure]:
     """What all the versions that went left behind."""
     return [
-        at_most("open files more than before", more_files - files, 5),
-        at_most("threads more than before", more_threads - threads, 5),
+        at_most("open files more than before", more_files - files, MORE),
+        at_most("threads more than before", more_threads - threads, MORE),
     ]

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 
 from loadtests.observed import PROC, family
 
@@ -26,6 +27,15 @@ def leftovers(pid: int, state: Path) -> Leftovers:
         zombies=sum(_is_zombie(one) for one in pids),
         kept=sum(len(names) for _, _, names in os.walk(state)),
     )
+
+
+def settled(pid: int, state: Path, before: Leftovers, more: int, seconds: float = 10.0) -> Leftovers:
+    """As it is once connections that callers have left are closed: no more than `more` files above what was before, or
+    after so many seconds."""
+    until = monotonic() + seconds
+    while (found := leftovers(pid, state)).files > before.files + more and monotonic() < until:
+        sleep(0.2)
+    return found
 
 
 def living(pid: int | None = None) -> set[int]:

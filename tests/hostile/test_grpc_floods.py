@@ -10,14 +10,26 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from tests.hostile.conftest import LIMIT_SECONDS, House
+from tests.hostile.bodies import WINDOWS, bomb
+from tests.hostile.conftest import LIMIT_BYTES, LIMIT_SECONDS, House
 from tests.hostile.test_grpc import SERVICE, HostileCall, call, request
-from tests.hostile.test_grpc_slow import DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, SETTINGS, frame, head
+from tests.hostile.test_grpc_slow import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    RST_STREAM,
+    SETTINGS,
+    frame,
+    head,
+    literal,
+)
 
 PRIORITY, PING, WINDOW_UPDATE, CONTINUATION = 0x2, 0x6, 0x8, 0x9
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS)
@@ -103,6 +115,16 @@ def nothing_but_lengths() -> Iterator[bytes]:
         yield frame(HEADERS, INFER, stream, END_HEADERS) + frame(DATA, b"\0" + struct.pack(">I", 8 * 1024**2), stream)
 
 
+def packed_bomb() -> Iterator[bytes]:
+    """A message of 512 MiB in half a MiB of gzip."""
+    packed = bomb(512 * 1024**2, WINDOWS["gzip"], b"\0")
+    message = b"\1" + struct.pack(">I", len(packed)) + packed
+    yield frame(HEADERS, INFER + b"\0" + literal("grpc-encoding") + literal("gzip"), 1, END_HEADERS)
+    for start in range(0, len(message), 16_384):
+        yield frame(DATA, message[start : start + 16_384], 1)
+    yield frame(DATA, b"", 1, END_STREAM)
+
+
 FLOODS: list[Callable[[], Iterator[bytes]]] = [
     opened_and_reset,
     asked_and_reset,
@@ -117,6 +139,7 @@ FLOODS: list[Callable[[], Iterator[bytes]]] = [
     unknown_kinds,
     large_frame,
     nothing_but_lengths,
+    packed_bomb,
 ]
 
 
@@ -144,6 +167,12 @@ def pour(house: House, pieces: Iterator[bytes]) -> None:
             heard = heard[-len(ANSWERED) :] + received
 
 
+def peak_bytes(pid: int) -> int:
+    """The most that a process has held in memory."""
+    (line,) = (one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
 def batched(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The same in larger pieces."""
     whole = b""
@@ -162,6 +191,13 @@ def test_a_flood_of_frames_harms_nobody(flood: Callable[[], Iterator[bytes]], ho
         call(channel, HostileCall("good", request().SerializeToString))
     house.assert_serves()
     house.assert_unharmed()
+
+
+def test_a_bomb_fills_no_memory_on_the_way(house: House, channel: Any) -> None:
+    before = peak_bytes(house.workers[0])
+    pour(house, packed_bomb())
+    call(channel, HostileCall("good", request().SerializeToString))
+    assert peak_bytes(house.workers[0]) - before < 4 * LIMIT_BYTES
 
 
 def test_after_all_of_them_the_memory_is_back(house: House, channel: Any) -> None:
