@@ -206,9 +206,11 @@ class Stock:
         self._save()
         models = {name: self._model(name, model, versions) for name, model in self._now.items()}
         # In one step: somebody who hears "looked through" believes that what is not there does not exist.
-        self.report = replace(onto, models=models)
-        self._on_change()
+        report = replace(onto, models=models)
         self._published = monotonic()
+        if report != self.report:  # at rest nobody needs to hear of thousands of models every few seconds
+            self.report = report
+            self._on_change()
 
     def _model(self, name: str, model: ModelFiles, versions: dict[Key, InventoryVersion]) -> InventoryModel:
         rules = self._rules[name][1]

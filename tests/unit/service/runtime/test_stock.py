@@ -76,6 +76,18 @@ def test_a_version_is_examined_when_it_stood_still_over_two_looks(world: World) 
     assert world.examiner.examined == ["good"]
 
 
+def test_a_look_that_finds_nothing_new_tells_nobody(world: World) -> None:
+    place(world.models, "m", 1, b"good")
+    world.settle()
+    told = len(world.told)
+    world.round()
+    world.round()
+    assert len(world.told) == told
+    place(world.models, "m", 2, b"good too")
+    world.round()
+    assert len(world.told) == told + 1
+
+
 def test_a_growing_version_is_never_examined(world: World) -> None:
     file = place(world.models, "m", 1, b"good")
     for length in range(5):
