@@ -3,7 +3,7 @@
 All times are whole nanoseconds. Which blocks there are, and what else is in them, stands in `router/telemetry.py`.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import add
@@ -27,7 +27,13 @@ LED, FOLLOWED = "led", "followed"
 FAILED_NS = "failed_ns"
 """The part of TIME_NS that was spent on requests which got no answer from the model."""
 
+LONG_RUN = 8
+"""Times of so many requests are put in order and counted bucket by bucket; of fewer, one by one."""
+
 _SHED_AT = {reason: cell for cell, reason in enumerate(ShedReason)}
+
+_LATENCY_EDGES_NS = tuple(edge * 1000 for edge in LATENCY_EDGES_US)
+_PHASE_EDGES_NS = tuple(edge * 1000 for edge in PHASE_EDGES_US)
 
 _FAST_US = 65_536
 _LATENCY_AT = bytes(bisect_right(LATENCY_EDGES_US, micros) for micros in range(_FAST_US))
@@ -132,7 +138,7 @@ def bind(block: Block) -> VariantSeries:
         for cell, count in pairs:
             extra[cell] += count
 
-    return VariantSeries(assign, observe, _run_observer(block), more, _shed_counter(block), block)
+    return VariantSeries(assign, observe, _run_observer(block, observe), more, _shed_counter(block), block)
 
 
 def _shed_counter(block: Block) -> Callable[[ShedReason], None]:
@@ -144,34 +150,53 @@ def _shed_counter(block: Block) -> Callable[[ShedReason], None]:
     return shed
 
 
-def _run_observer(block: Block) -> Callable[[int, Sequence[RowTimes]], None]:
+def _run_observer(block: Block, observe: Observe) -> Callable[[int, Sequence[RowTimes]], None]:
     first, outcomes, times = block.family(FIRST), block.family(OUTCOME), block.family(TIME_NS)
     led, followed = block.family(LED), block.family(FOLLOWED)
     decodes, queues, computes, encodes = (block.family(phase) for phase in PHASES)
     latency_at, phase_at, within = _LATENCY_AT, _PHASE_AT, _FAST_US * 1000
 
     def observe_run(compute: int, rows: Sequence[RowTimes]) -> None:
-        # Sums are made here first: to add to shared memory costs twice as much as to add.
-        count, totals, decoded, queued, encoded, timed = len(rows), 0, 0, 0, 0, led
-        for total, decode, queue, encode, cells in rows:
-            bucket = latency_at[total // 1000] if total < within else _latency_bucket(total)
-            timed[bucket] += 1
-            timed = followed
-            decodes[phase_at[decode // 1000] if decode < within else _phase_bucket(decode)] += 1
-            queues[phase_at[queue // 1000] if queue < within else _phase_bucket(queue)] += 1
-            encodes[phase_at[encode // 1000] if encode < within else _phase_bucket(encode)] += 1
-            totals += total
-            decoded += decode
-            queued += queue
-            encoded += encode
+        count = len(rows)
+        if count == 1:
+            total, decode, queue, encode, cells = rows[0]
+            observe(0, total, (decode, queue, compute, encode), cells)
+            return
+        totals, decoded, queued, encoded, cells_of = zip(*rows, strict=True)
+        if count < LONG_RUN:
+            timed = led
+            for total, decode, queue, encode, _ in rows:
+                timed[latency_at[total // 1000] if total < within else _latency_bucket(total)] += 1
+                timed = followed
+                decodes[phase_at[decode // 1000] if decode < within else _phase_bucket(decode)] += 1
+                queues[phase_at[queue // 1000] if queue < within else _phase_bucket(queue)] += 1
+                encodes[phase_at[encode // 1000] if encode < within else _phase_bucket(encode)] += 1
+        else:
+            led[bisect_right(_LATENCY_EDGES_NS, totals[0])] += 1
+            _tally(followed, _LATENCY_EDGES_NS, totals[1:])
+            _tally(decodes, _PHASE_EDGES_NS, decoded)
+            _tally(queues, _PHASE_EDGES_NS, queued)
+            _tally(encodes, _PHASE_EDGES_NS, encoded)
+        for cells in cells_of:
             for cell in cells:
                 first[cell] += 1
         outcomes[0] += count
         computes[phase_at[compute // 1000] if compute < within else _phase_bucket(compute)] += count
-        times[0] += totals
-        times[1] += decoded
-        times[2] += queued
+        times[0] += sum(totals)
+        times[1] += sum(decoded)
+        times[2] += sum(queued)
         times[3] += compute * count
-        times[4] += encoded
+        times[4] += sum(encoded)
 
     return observe_run
+
+
+def _tally(cells: memoryview, edges: Sequence[int], values: Sequence[int]) -> None:
+    """Add each value to the cell of its bucket. Those of a run lie close together, and nearly in order."""
+    ordered = sorted(values)
+    done, count = 0, len(ordered)
+    while done < count:
+        bucket = bisect_right(edges, ordered[done])
+        end = bisect_left(ordered, edges[bucket], done) if bucket < len(edges) else count
+        cells[bucket] += end - done
+        done = end
