@@ -46,6 +46,8 @@ _TAIL_MARKS, _MOST_HISTORY = 20.0, 10_000.0
 10,000 requests."""
 _WEAKEST, _STRONGEST = -0.05, -4.5
 _SLACK_UP, _SLACK_DOWN = 0.003, 1.01
+_FINE = 1.13
+"""Neighbours no further apart than steps of 1.1 in whole numbers tell any margin, a smaller one as their own."""
 _FAR_APART = 4.0
 
 
@@ -166,14 +168,17 @@ def choose_edge(cells: Sequence[float] | Floats, quantile: float) -> int:
 
 def shift_edge(edges: Sequence[float], edge: int, ratio: float, *, up: bool = False) -> int | None:
     """The edge that stands for `ratio` (>= 1) times that one: for harm the next one `up`, for safety the next one down,
-    but always a later one unless ratio is 1; None beyond the last. A little slack keeps edges that were rounded, or two
-    steps of 1.1 for +20 %."""
+    but always a later one unless ratio is 1; None beyond the last, and for safety where edges are wide apart and
+    the next is beyond `ratio`. A little slack keeps edges that were rounded, or two steps of 1.1 for +20 %."""
     if ratio == 1.0:
         return edge
     target = edges[edge] * ratio
     shifted = bisect_left(edges, target * (1.0 - _SLACK_UP)) if up else bisect_right(edges, target * _SLACK_DOWN) - 1
     beyond = shifted >= len(edges) or target > edges[-1] * _SLACK_DOWN
-    return None if beyond or edge + 1 >= len(edges) else max(edge + 1, shifted)
+    if beyond or edge + 1 >= len(edges):
+        return None
+    wide = not up and edges[edge + 1] > max(target * _SLACK_DOWN, edges[edge] * _FINE)
+    return None if wide else max(edge + 1, shifted)
 
 
 def _edges_of(check: LatencyCheck, state: CheckState, seen: Floats, epochs: Sequence[int]) -> NDArray[np.int64]:

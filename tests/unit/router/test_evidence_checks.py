@@ -184,6 +184,7 @@ def test_the_margin_moves_the_edge_up_for_harm_and_down_for_safety() -> None:
     assert shift_edge(EDGES, 10, 1.2, up=True) == shift_edge(EDGES, 10, 1.2) == 12
     assert (shift_edge(EDGES, 10, 1.3, up=True), shift_edge(EDGES, 10, 1.3)) == (13, 12)
     assert shift_edge(EDGES, 10, 1.01) == 11
+    assert shift_edge((1.0, 2.5, 5.0), 0, 1.2) is None
     assert shift_edge(EDGES, 70, 1.1) is None
     assert shift_edge(EDGES, 69, 1.5) is None
     assert shift_edge((24.0, 27.0, 29.0, 32.0), 1, 1.1, up=True) == 3
@@ -336,6 +337,19 @@ def test_slow_requests_that_come_five_in_a_row_are_not_taken_for_five_proofs() -
         _, path = observe(check, start(check), [block(at, *pair) for at, pair in enumerate(arms)])
         crossed += bool(path.max() > math.log(100.0))
     assert crossed < 10
+
+
+def test_edges_too_far_apart_for_a_margin_show_no_safety() -> None:
+    """Half as slow again, and no edge between 25 and 50 ms to tell it by."""
+    rng, edges = np.random.default_rng(10), (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+    check = LatencyCheck(name="l", edges=edges, safe=Margin(1.2))
+
+    def coarse(slower: float) -> Arm:
+        seconds = slower * 0.02 * np.exp(0.5 * rng.standard_normal(500))
+        return Arm(latency=tuple(np.bincount(np.searchsorted(edges, seconds, "right"), minlength=9).tolist()))
+
+    state = after(check, [block(at, coarse(1.5), coarse(1.0)) for at in range(60)])
+    assert safe_log_e(state, Margin(1.2)) < math.log(20.0)
 
 
 def test_without_room_above_the_last_edge_nothing_is_shown() -> None:
