@@ -22,6 +22,9 @@ Start = Callable[..., Any]
 DIGITS = ROOT / "models" / "digits"
 
 #: 1,000 models: measured 17 s and 240 MB a worker on two cores that a load of 6 shared; an idle machine needs half.
+SCAN_SECONDS = 0.2
+"""Between two looks at the folder, as `gateway` sets it."""
+
 MANY = 1_000
 MANY_SECONDS = 60.0
 MANY_MEGABYTES = 600.0
@@ -209,21 +212,33 @@ def test_names_that_are_no_versions_or_models_are_ignored(beside: Running) -> No
 
 
 def test_a_slowly_growing_copy_is_never_judged_before_it_is_whole(beside: Running) -> None:
+    # A copy that stands still for as long as a scan takes may be judged, and on a full machine any copy may do so.
+    for attempt in range(20):
+        said, still_seconds = copied_slowly(beside, f"growing-{attempt}")
+        if still_seconds < SCAN_SECONDS:
+            break
+    assert still_seconds < SCAN_SECONDS
+    eventually(lambda: state(beside, f"growing-{attempt}")[0] == "READY")
+    assert [found for found in said if found[0] == "READY" or "ONNX Runtime" in found[1]] == []
+    assert is_ready(beside)
+
+
+def copied_slowly(beside: Running, name: str) -> tuple[list[tuple[str, str]], float]:
+    """What was said of a version while it was copied, and the longest time for which the copy did not grow."""
     content = (DIGITS / "2" / "model.onnx").read_bytes()
-    file = tiny.place(beside.models, "growing", 1, b"")
-    seen = []
+    file = tiny.place(beside.models, name, 1, b"")
+    said, longest, grown_at = [], 0.0, time.monotonic()
     step = len(content) // 20 + 1
-    with file.open("ab") as growing:
+    with file.open("ab") as growing, httpx.Client(base_url=beside.admin, timeout=10) as client:
         for start in range(0, len(content), step):
             growing.write(content[start : start + step])
             growing.flush()
+            now = time.monotonic()
+            longest, grown_at = max(longest, now - grown_at), now
             time.sleep(0.08)
-            answer = httpx.get(f"{beside.admin}/api/v1/models/growing", timeout=10)
-            seen += [(v["state"], v["reason"]) for v in answer.json().get("versions", ())]
-    eventually(lambda: state(beside, "growing")[0] == "READY")
-    wrong = [found for found in seen if found[0] == "READY" or "ONNX Runtime" in found[1]]
-    assert wrong == []
-    assert is_ready(beside)
+            answer = client.get(f"/api/v1/models/{name}")
+            said += [(v["state"], v["reason"]) for v in answer.json().get("versions", ())]
+    return said, longest
 
 
 def test_a_broken_model_that_is_mended_is_served_without_a_restart(beside: Running) -> None:
