@@ -13,7 +13,7 @@ from service.bound import Pick
 from service.dataplane import Dataplane
 from service.feedback import Stamp
 from service.guards import Guards
-from service.http.line import Carriage, Line, Passenger
+from service.http.line import Carriage, Line, Passenger, Turn
 from service.http.replies import CODINGS, HEADER
 from service.protocol.limits import Limits
 from service.protocol.short import SHORT_BYTES, is_plain, read_one, ready
@@ -25,6 +25,7 @@ class Express:
     def __init__(self, dataplane: Dataplane, limits: Limits) -> None:
         self._dataplane = dataplane
         self._limits = limits
+        self._turn = Turn()
 
     def take(self, carriage: Carriage, body: bytes) -> bool:
         """Whether the request was taken: answered, or on its way to be. If not, nothing has been counted."""
@@ -41,7 +42,7 @@ class Express:
         arm, how, guards = pick.arm, pick.how, bound.guards
         line = arm.line
         if line is None:
-            line = arm.line = Line.of(arm, guards, self._dataplane, self._limits)
+            line = arm.line = Line.of(arm, guards, self._dataplane, self._limits, self._turn)
         taker = line if isinstance(line, Line) and line.fits(plain) else None
         if taker is None and not is_plain(plain, self._limits):
             return False

@@ -65,12 +65,46 @@ class Passenger(Struct):
     assignment: Assignment | None = None
 
 
+class Turn:
+    """When the lines of a loop depart: all at once, for a run costs as much as reading several requests, and a variant
+    that gets few of them would run for each. `came`: requests that have joined."""
+
+    def __init__(self) -> None:
+        self.came = self._seen = 0
+        self._lines: list[Line] = []
+        self._ends = False
+
+    def add(self, line: "Line") -> None:
+        """Somebody waits there now."""
+        self._lines.append(line)
+        if not self._ends:
+            self._ends = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def end(self) -> None:
+        """Let all depart, in the order in which they began to wait."""
+        lines, self._lines = self._lines, []
+        for line in lines:
+            line.depart()
+
+    def _look(self) -> None:
+        # The loop looks for more between two calls. Where clients share its core few come at a time; where all come at
+        # once, this costs one look.
+        if self.came > self._seen and self._lines:
+            self._seen = self.came
+            asyncio.get_running_loop().call_soon(self._look)
+            return
+        self._ends = False
+        self.end()
+
+
 class Line:
     """One variant's requests of one turn. `fits` says whether a request may join."""
 
-    def __init__(self, arm: Bound, guards: Guards | None, dataplane: Dataplane, loaded: Loaded) -> None:
+    def __init__(self, arm: Bound, guards: Guards | None, dataplane: Dataplane, loaded: Loaded, turn: Turn) -> None:
         [spec] = loaded.signature.inputs
         self.executor = loaded.executor
+        self._turn = turn
         self._arm = arm
         self._guards = guards
         self._loaded = loaded
@@ -85,12 +119,10 @@ class Line:
         self._shapes: dict[int, list[tuple[int, ...]]] = {}
         self._head = self._outputs = self._form = b""
         self._waiting: list[Passenger] = []
-        self._ends = False
-        self._seen = 0
         self._trouble = self._rested = 0
 
     @classmethod
-    def of(cls, arm: Bound, guards: Guards | None, dataplane: Dataplane, limits: Limits) -> "Line | bool":
+    def of(cls, arm: Bound, guards: Guards | None, dataplane: Dataplane, limits: Limits, turn: Turn) -> "Line | bool":
         """False for a version whose requests are not for this way. `guards`: of the route."""
         loaded = arm.loaded
         if loaded is None or loaded.batcher is None or loaded.batcher.limits.wait_seconds:
@@ -98,7 +130,7 @@ class Line:
         inputs, outputs = loaded.signature.inputs, loaded.signature.outputs
         if len(inputs) != 1 or inputs[0].datatype not in FLOATS or -1 in (inputs[0].shape or (-1, -1))[1:]:
             return False
-        line = cls(arm, guards, dataplane, loaded)
+        line = cls(arm, guards, dataplane, loaded, turn)
         is_plain = 0 < line._elements <= limits.max_elements and len(line._shape) <= MAX_RANK
         return line if is_plain and line._most > 1 and all(spec.datatype in NUMBERS for spec in outputs) else False
 
@@ -129,11 +161,11 @@ class Line:
             return
         waiting.append(passenger)
         passenger.carriage.hurry = self.depart
+        if len(waiting) == 1:
+            self._turn.add(self)
+        self._turn.came += 1
         if len(waiting) >= self._most:
-            self.depart()
-        elif not self._ends:
-            self._ends = True
-            asyncio.get_running_loop().call_soon(self._end_turn)
+            self._turn.end()
 
     def depart(self) -> None:
         """Run those that wait, and answer them."""
@@ -155,17 +187,6 @@ class Line:
             self._trouble += 1
             for passenger in present:
                 passenger.carriage.go_on(passenger.body, self._assignment(passenger))
-
-    def _end_turn(self) -> None:
-        # The loop looks for more between two calls. Where clients share its core few come at a time, and a run costs as
-        # much as reading several; where all come at once, this costs one look.
-        if len(self._waiting) > self._seen:
-            self._seen = len(self._waiting)
-            asyncio.get_running_loop().call_soon(self._end_turn)
-            return
-        self._ends, self._seen = False, 0
-        if self._waiting:
-            self.depart()
 
     def _ride(self, present: list[Passenger]) -> bool:
         """False when nobody was answered."""

@@ -88,9 +88,15 @@ def rows_array(datatype: Datatype, rows: Sequence[list[float]]) -> Array:
     `number_array` does."""
     if len(rows) == 1:
         return number_array(datatype, rows[0]).reshape(1, -1)
-    numbers = packed("d")
+    is_single = datatype.name == "FP32"
+    numbers = packed("f" if is_single else "d")
     for row in rows:
-        numbers.fromlist(row)
+        numbers.fromlist(row)  # rounds as a cast does, and makes infinities of what is too large
+    if is_single:
+        narrow = np.frombuffer(numbers, np.float32)
+        if not np.isfinite(narrow).all():
+            raise OverflowError
+        return narrow.reshape(len(rows), -1)
     wide = np.frombuffer(numbers, np.float64)
     bound = _TOO_LARGE.get(datatype.name)
     if bound is not None and wide.size and not -bound < wide.min() <= wide.max() < bound:

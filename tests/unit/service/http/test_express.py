@@ -12,7 +12,7 @@ import pytest
 
 from router.errors import Internal
 from service.feedback import Stamp
-from service.http.line import MOST_TROUBLE, REST, Line, Passenger
+from service.http.line import MOST_TROUBLE, REST, Line, Passenger, Turn
 from service.http.replies import Arrival
 from service.protocol.limits import Limits
 from service.protocol.short import Plain
@@ -67,8 +67,7 @@ def executor() -> Executor:
     return Executor()
 
 
-@pytest.fixture
-def line(executor: Executor) -> Line:
+def line_of(executor: Executor, turn: Turn) -> Line:
     watch = SimpleNamespace(cells_of_rows=lambda names: lambda outputs, rows: [()] * rows)
     batcher = SimpleNamespace(rows=8, limits=SimpleNamespace(wait_seconds=0))
     loaded: Any = SimpleNamespace(
@@ -79,9 +78,14 @@ def line(executor: Executor) -> Line:
     arm: Any = SimpleNamespace(loaded=loaded, series=series, tap=None, stamp=None, variant=variant)
     given = SimpleNamespace(version=1, variant="1", revision=1, reason="", unit=None, stamp=None)
     dataplane: Any = SimpleNamespace(assignment=lambda *told: given, plain_route=lambda model: None)
-    made = Line.of(arm, None, dataplane, Limits())
+    made = Line.of(arm, None, dataplane, Limits(), turn)
     assert isinstance(made, Line)
     return made
+
+
+@pytest.fixture
+def line(executor: Executor) -> Line:
+    return line_of(executor, Turn())
 
 
 def passenger(carriage: Carriage, data: list[float] = ROW.data, given_id: str | None = None, **more: Any) -> Passenger:
@@ -157,6 +161,30 @@ async def test_a_full_run_waits_for_nobody_and_the_next_turn_begins_anew(line: L
     for _ in range(3):
         await asyncio.sleep(0)
     assert executor.rows == [8, 1, 1]
+
+
+async def test_a_version_that_gets_few_requests_runs_no_more_often_than_its_neighbour(executor: Executor) -> None:
+    turn, few = Turn(), Executor()
+    often, seldom = line_of(executor, turn), line_of(few, turn)
+    executor.lone = few.lone = False
+    ride(seldom)
+    for _ in range(4):  # meanwhile nobody else comes for it
+        ride(often)
+        await asyncio.sleep(0)
+    ride(seldom)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert (executor.rows, few.rows) == ([4], [2])
+
+
+async def test_nobody_waits_for_longer_than_until_another_run_is_full(executor: Executor) -> None:
+    turn, few = Turn(), Executor()
+    often, seldom = line_of(executor, turn), line_of(few, turn)
+    executor.lone = few.lone = False
+    ride(seldom)
+    for _ in range(8):
+        ride(often)
+    assert (executor.rows, few.rows) == ([8], [1])
 
 
 def test_what_fails_goes_on_the_ordinary_way(line: Line, executor: Executor) -> None:
@@ -238,4 +266,4 @@ def test_the_first_request_of_a_caller_has_a_token_of_its_own_kind(line: Line) -
 
 def test_a_version_that_is_not_loaded_is_not_for_this_way() -> None:
     absent: Any = SimpleNamespace(loaded=None)
-    assert Line.of(absent, None, SimpleNamespace(), Limits()) is False  # type: ignore[arg-type]
+    assert Line.of(absent, None, SimpleNamespace(), Limits(), Turn()) is False  # type: ignore[arg-type]

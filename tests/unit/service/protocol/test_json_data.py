@@ -277,3 +277,12 @@ def test_rows_that_run_together_are_the_numbers_that_each_is_alone(name: str, co
 def test_a_number_that_the_datatype_cannot_hold_is_found_among_rows(number: float) -> None:
     with pytest.raises(OverflowError):
         rows_array(DATATYPES["FP16"], [[1.0, 2.0], [3.0, number]])
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_among_rows_a_single_is_refused_from_where_it_would_become_an_infinity(sign: int) -> None:
+    first = sign * float(2**128 - 2**103)
+    rows = rows_array(DATATYPES["FP32"], [[1.0], [math.nextafter(first, 0.0)]])
+    assert rows.tolist() == [[1.0], [sign * float(np.finfo(np.float32).max)]]
+    with pytest.raises(OverflowError):
+        rows_array(DATATYPES["FP32"], [[1.0], [first]])
