@@ -19,7 +19,7 @@ help:
 	@echo '  make test       all tests but the slow ones; says what it skips'
 	@echo '  make check      what must be green before a push: format, lint, types, imports, unit and docs tests'
 	@echo
-	@echo '  make test-slow  the slow tests: image steps, Kubernetes manifests, promtool'
+	@echo '  make test-slow  the slow tests: simulations, faults, Kubernetes manifests, promtool'
 	@echo '  make test-peers clients and servers of others, each in an environment of its own, which it makes first'
 	@echo '  make format     let ruff rewrite the sources'
 	@echo '  make bench      the short load tests; prints the numbers of this machine'

@@ -10,6 +10,7 @@ def share(text: str) -> float:
     return float(text.rstrip("%")) / 100
 
 
+@pytest.mark.slow
 def test_serin_is_silent_without_drift_and_finds_half_a_standard_deviation():
     rows = {row[0]: [share(cell) for cell in row[1:]] for row in serin_rule(runs=12, seed=3, features=10)}
     for once, twice, *_ in rows.values():
@@ -19,6 +20,7 @@ def test_serin_is_silent_without_drift_and_finds_half_a_standard_deviation():
     assert rows["5,000"][2] == 0.0  # a quarter is only worth a warning
 
 
+@pytest.mark.slow
 def test_the_usual_rules_fire_on_small_windows_that_have_not_drifted():
     rows = {row[0]: [share(cell) for cell in row[1:]] for row in common_rules(runs=40, seed=3)}
     assert rows["200"][0] > 0.05
@@ -30,6 +32,7 @@ def test_sizes_of_shifts_are_those_of_the_docs():
     assert found["+0.5 sd"] == pytest.approx([0.24, 0.21, 0.50], rel=0.1)
 
 
+@pytest.mark.slow
 def test_equal_inputs_are_not_told_apart_and_unequal_ones_are(monkeypatch):
     monkeypatch.setattr(simulate_drift, "LOOKS", 25)
     found = {row[0]: share(row[1]) for row in simulate_drift.equal_inputs(runs=3, seed=5)}

@@ -72,6 +72,7 @@ def test_wilson_and_hilferty_come_near_the_quantile(degrees, probability):
     assert chi_square_quantile(degrees, probability) == pytest.approx(stats.chi2.ppf(probability, degrees), rel=0.07)
 
 
+@pytest.mark.slow
 def test_chance_passes_the_gate_as_seldom_as_was_asked():
     rng, features, hits, runs = np.random.default_rng(7), 5, 0, 2_000
     for _ in range(runs):

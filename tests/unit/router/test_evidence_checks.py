@@ -266,6 +266,7 @@ def test_a_slow_tail_above_the_floor_is_harm_though_the_median_is_below_it() -> 
     assert safe_log_e(tail, Margin(1.2)) < math.log(20.0)
 
 
+@pytest.mark.slow
 def test_a_floor_of_latency_never_turns_equal_versions_into_harm() -> None:
     harmed = 0
     for seed in range(40):
@@ -325,6 +326,7 @@ def test_requests_that_follow_from_some_block_on_give_the_same_in_one_go() -> No
     assert len(state.spread) == 2 * len(marked_quantiles(check))
 
 
+@pytest.mark.slow
 def test_slow_requests_that_come_five_in_a_row_are_not_taken_for_five_proofs() -> None:
     """2 % of what each version runs is slow, and nothing tells the versions apart: as independent marks, those would
     show harm in each of the runs."""
