@@ -9,7 +9,7 @@ ENTER  := $(BIN)/python
 PIP    := $$(cat .venv/.pip) --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-slow test-peers check format bench bench-peers figures models docs proto lock sbom clean
+.PHONY: help run demo test test-slow test-peers lint check format bench bench-peers figures models docs proto lock sbom clean
 
 help:
 	@echo 'Serin: serve versions of ONNX models, split traffic among them, see what each predicts.'
@@ -17,7 +17,8 @@ help:
 	@echo '  make run        start it on the sample models (ARGS="--workers 4" adds flags; ARGS=--help lists them)'
 	@echo '  make demo       two rollouts with real rows and labels, on free ports; ends by itself'
 	@echo '  make test       all tests but the slow ones; says what it skips'
-	@echo '  make check      what must be green before a push: format, lint, types, imports, unit and docs tests'
+	@echo '  make check      what must be green before a push: make lint, unit and docs tests'
+	@echo '  make lint       format, lint, types and import contracts, without a test'
 	@echo
 	@echo '  make test-slow  the slow tests: simulations, faults, Kubernetes manifests, promtool'
 	@echo '  make test-peers clients and servers of others, each in an environment of its own, which it makes first'
@@ -81,11 +82,13 @@ test-peers: .venv/.dev
 	-@$(ENTER) -m loadtests.peers
 	@$(ENTER) -m pytest -q tests/peers $(ARGS)
 
-check: .venv/.dev
+lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint
 	$(ENTER) -m pytest -q -m 'not slow' tests/unit tests/docs $(ARGS)
 
 format: .venv/.dev
