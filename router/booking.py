@@ -48,15 +48,15 @@ class VariantSeries:
     observe(outcome, total_ns, phases, cells, leads): it ended, `total_ns` after its assignment; phases are decode,
     queue, compute and encode in ns, none negative; cells are `Watch.cells`' first part, () without a result; leads: it
     stands for its run, as one of those that ran together does.
-    observe_run(compute_ns, rows): as `observe` of each with Outcome.OK, for requests that ran together; the first of
-    them stands for the run.
+    observe_run(compute_ns, rows, leads): as `observe` of each with Outcome.OK, for requests that ran together; leads:
+    the first of these stands for the run.
     more(pairs): (cell, count) for the rows behind the first.
     shed(reason): it was not run, for this reason; `observe` counts how it ended.
     """
 
     assigned: Callable[[int], None]
     observe: "Observe"
-    observe_run: Callable[[int, "Sequence[RowTimes]"], None]
+    observe_run: "ObserveRun"
     more: Callable[[Sequence[tuple[int, int]]], None]
     shed: Callable[[ShedReason], None]
     block: Block
@@ -72,6 +72,12 @@ class Observe(Protocol):
     def __call__(
         self, outcome: int, total_ns: int, phases: tuple[int, int, int, int], cells: Sequence[int], leads: bool = True
     ) -> None: ...
+
+
+class ObserveRun(Protocol):
+    """See `VariantSeries`."""
+
+    def __call__(self, compute: int, rows: Sequence[RowTimes], leads: bool = True) -> None: ...
 
 
 def latency_of(family: Callable[[str], Sequence[int]]) -> list[int]:
@@ -150,21 +156,21 @@ def _shed_counter(block: Block) -> Callable[[ShedReason], None]:
     return shed
 
 
-def _run_observer(block: Block, observe: Observe) -> Callable[[int, Sequence[RowTimes]], None]:
+def _run_observer(block: Block, observe: Observe) -> ObserveRun:
     first, outcomes, times = block.family(FIRST), block.family(OUTCOME), block.family(TIME_NS)
     led, followed = block.family(LED), block.family(FOLLOWED)
     decodes, queues, computes, encodes = (block.family(phase) for phase in PHASES)
     latency_at, phase_at, within = _LATENCY_AT, _PHASE_AT, _FAST_US * 1000
 
-    def observe_run(compute: int, rows: Sequence[RowTimes]) -> None:
+    def observe_run(compute: int, rows: Sequence[RowTimes], leads: bool = True) -> None:
         count = len(rows)
         if count == 1:
             total, decode, queue, encode, cells = rows[0]
-            observe(0, total, (decode, queue, compute, encode), cells)
+            observe(0, total, (decode, queue, compute, encode), cells, leads)
             return
         totals, decoded, queued, encoded, cells_of = zip(*rows, strict=True)
+        timed = led if leads else followed
         if count < LONG_RUN:
-            timed = led
             for total, decode, queue, encode, _ in rows:
                 timed[latency_at[total // 1000] if total < within else _latency_bucket(total)] += 1
                 timed = followed
@@ -172,7 +178,7 @@ def _run_observer(block: Block, observe: Observe) -> Callable[[int, Sequence[Row
                 queues[phase_at[queue // 1000] if queue < within else _phase_bucket(queue)] += 1
                 encodes[phase_at[encode // 1000] if encode < within else _phase_bucket(encode)] += 1
         else:
-            led[bisect_right(_LATENCY_EDGES_NS, totals[0])] += 1
+            timed[bisect_right(_LATENCY_EDGES_NS, totals[0])] += 1
             _tally(followed, _LATENCY_EDGES_NS, totals[1:])
             _tally(decodes, _PHASE_EDGES_NS, decoded)
             _tally(queues, _PHASE_EDGES_NS, queued)

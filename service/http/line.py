@@ -14,6 +14,7 @@ import orjson
 from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
+from router.booking import RowTimes
 from router.layout import Outcome
 from router.telemetry import VariantSeries
 from service.bound import Bound, routing_key
@@ -253,11 +254,12 @@ class Line:
         present: list[Passenger],
         numbers: list[tuple[bytes, ...]],
         outputs: list[Array],
-        times: tuple[int, int],
+        ran: tuple[int, int],
     ) -> None:
-        begun, computed = times
+        begun, computed = ran
         result, arm, form = perf_counter_ns(), self._arm, self._form
         variant, revision, who, told = arm.variant, -1, b"", []
+        more: dict[int, tuple[VariantSeries, list[RowTimes]]] = {}
         cells_of = self._cells_of(outputs, len(present))
         tokens = self._tokens(present, cells_of)
         for passenger, row, cells, token in zip(present, numbers, cells_of, tokens, strict=True):
@@ -268,13 +270,15 @@ class Line:
                 who = served_lines(variant.version, variant.name, revision)
             carriage.deliver(row_lines(len(body), carriage.arrival.request_id, who, token), body)
             decoded, encoded = started - carriage.arrival.at_ns, perf_counter_ns() - result
-            told.append((result - started, decoded, begun - started, encoded, cells))
+            times = (result - started, decoded, begun - started, encoded, cells)
+            told.append(times)
             if given is not None and given.guards is not None:
                 given.guards.passed_by(given, self._loaded)
-            if passenger.unit is not None:
-                phases = (decoded, begun - started, computed, encoded)
-                passenger.unit.observe(Outcome.OK, result - started, phases, cells, passenger is present[0])
+            if (unit := passenger.unit) is not None:
+                more.setdefault(id(unit), (unit, []))[1].append(times)
         arm.series.observe_run(computed, told)
+        for unit, again in more.values():
+            unit.observe_run(computed, again, again[0] is told[0])
 
     def _tokens(self, present: list[Passenger], cells_of: list[Cells]) -> Sequence[bytes | None]:
         stamp = self._arm.stamp

@@ -73,14 +73,15 @@ def test_requests_of_one_run_are_counted_as_they_would_be_one_by_one(recorder, s
     assert list(together.block.cells) == list(one_by_one.block.cells)
 
 
+@pytest.mark.parametrize("leads", [True, False])
 @pytest.mark.parametrize("count", [1, LONG_RUN - 1, LONG_RUN, 1000])
-def test_a_run_of_any_length_is_counted_as_its_requests_would_be_at_every_edge(recorder, count):
+def test_a_run_of_any_length_is_counted_as_its_requests_would_be_at_every_edge(recorder, count, leads):
     times = [0, *(edge * 1000 + more for edge in (2, 5, 20, 22, 100, 10_000_000, 10**9) for more in (-1, 0, 1, 999))]
     rows = [(total, 7 * total % 10**6, 3 * total, total // 3, ()) for total in (*times, *times[::-2])][-count:]
     one_by_one, together = (recorder.variant(replace(name(), variant=variant), WATCHED, 0) for variant in ("a", "b"))
     for number, (total_ns, decode, queue, encode, cells) in enumerate(rows):
-        one_by_one.observe(Outcome.OK, total_ns, (decode, queue, 5_000, encode), cells, number == 0)
-    together.observe_run(5_000, rows)
+        one_by_one.observe(Outcome.OK, total_ns, (decode, queue, 5_000, encode), cells, leads and number == 0)
+    together.observe_run(5_000, rows, leads)
     assert list(together.block.cells) == list(one_by_one.block.cells)
 
 

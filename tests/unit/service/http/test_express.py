@@ -138,6 +138,18 @@ def test_an_answer_names_the_table_that_gave_the_request_its_variant(line: Line)
     assert [b"serin-revision: 7\r\n" in told[0], b"serin-revision: 8\r\n" in told[1]] == [True, True]
 
 
+@pytest.mark.parametrize(("counted_again", "leads"), [([0, 2], True), ([1, 2], False)])
+def test_who_counts_once_more_does_so_with_the_run(line: Line, counted_again: list[int], leads: bool) -> None:
+    told: list[tuple[int, Any, bool]] = []
+    unit = SimpleNamespace(observe_run=lambda *run: told.append(run))
+    for place in range(3):
+        line._waiting.append(passenger(Carriage(), unit=unit if place in counted_again else None, started_ns=place))
+    line.depart()
+    [(compute, rows, led)] = told
+    assert (compute, len(rows), led) == (1, 2, leads)
+    assert rows[0][0] - rows[1][0] == counted_again[1] - counted_again[0]
+
+
 async def test_a_turn_lasts_while_more_requests_come(line: Line, executor: Executor) -> None:
     executor.lone = False
     carriages = []
