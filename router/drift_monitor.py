@@ -22,7 +22,7 @@ from router.history import Event, Who
 from router.input_match import Match, compare
 from router.routes import Route
 from router.state import Change
-from router.tally import BlockCopy, by_model
+from router.tally import BlockCopy, ByModel
 
 log = logging.getLogger("controller")
 
@@ -54,6 +54,10 @@ class Look:
         return {match.identity: match.differs for match in found if match.differs}
 
 
+_Seen = tuple[Sequence[BlockCopy], Route]
+"""What a look at one model goes by: its blocks and its route."""
+
+
 class DriftMonitor:
     """`run` until the controller closes. `read`: one reading of all counters; it may block, and runs in a thread."""
 
@@ -67,6 +71,8 @@ class DriftMonitor:
         self._path = path
         self._interval = min(LONGEST_INTERVAL_SECONDS, policy.seconds / LOOKS_A_WINDOW)
         self._differs: dict[str, str] = {}
+        self._models = ByModel()
+        self._settled: dict[str, _Seen] = {}
 
     async def run(self) -> None:
         """Looks until the history closes. What cannot be read or written is tried again."""
@@ -92,8 +98,9 @@ class DriftMonitor:
         if events:
             await self._controller.write(lambda sight: Change(sight.state, events))
         self.look = found
-        live = {name for route in self._controller.table.routes.values() for name in pairs_of(route)}
-        self._differs = {name: told for name, told in {**self._differs, **found.differs}.items() if name in live}
+        if told_of := {**self._differs, **found.differs}:
+            live = {name for route in self._controller.table.routes.values() for name in pairs_of(route)}
+            self._differs = {name: told for name, told in told_of.items() if name in live}
         if events or _closed(before, found) or before.matches != found.matches:
             await asyncio.to_thread(self._keep)
 
@@ -110,20 +117,37 @@ class DriftMonitor:
         return next((told(match) for match in self.look.matches.get(model, {}).values() if match.differs), "")
 
     def _looked(self, routes: Mapping[str, Route], now: float) -> Look:
-        copies = by_model(self._read())
-        watched, matches = {}, {}
+        copies, before = self._models.of(self._read()), self.look
+        watched, matches, settled = dict[str, Watched](), dict[str, Mapping[str, Match]](), dict[str, _Seen]()
         for model, route in routes.items():
-            own = copies.get(model, ())
-            subjects = subjects_of(own, route)
-            if subjects:
-                watched[model] = update(self.look.watched.get(model, {}), subjects, now, self.policy)
-            # A new epoch has no requests yet: what was known of the pair goes on.
-            known, names = self.look.matches.get(model, {}), pairs_of(route)
-            matches[model] = {name: known[name] for name in names if name in known}
-            for split in splits_of(own, route):
-                name = split.identity
-                matches[model][name] = compare(known.get(name), split, self._differs.get(name, ""))
+            seen = (copies.get(model, ()), route)
+            if self._settled.get(model) == seen:  # it would say the same as the last time
+                own, found = before.watched.get(model, {}), before.matches.get(model, {})
+            else:
+                own, found = self._looked_at(seen, now)
+            if own:
+                watched[model] = own
+            matches[model] = found
+            if not self._waits(own) and found == before.matches.get(model) and own == before.watched.get(model, {}):
+                settled[model] = seen
+        self._settled = settled
         return Look(watched, matches)
+
+    def _looked_at(self, seen: _Seen, now: float) -> tuple[Watched, Mapping[str, Match]]:
+        own, route = seen
+        subjects = subjects_of(own, route)
+        watched = update(self.look.watched.get(route.model, {}), subjects, now, self.policy) if subjects else {}
+        # A new epoch has no requests yet: what was known of the pair goes on.
+        known, names = self.look.matches.get(route.model, {}), pairs_of(route)
+        found = {name: known[name] for name in names if name in known}
+        for split in splits_of(own, route):
+            name = split.identity
+            found[name] = compare(known.get(name), split, self._differs.get(name, ""))
+        return watched, found
+
+    def _waits(self, watched: Watched) -> bool:
+        """Whether time alone may close a window."""
+        return any(known.requests >= self.policy.requests for known in watched.values())
 
     def _keep(self) -> None:
         matches = {
@@ -179,6 +203,8 @@ def _events(before: Look, after: Look, told_of: Mapping[str, str]) -> list[Event
     events = []
     for model in sorted({*before.watched, *after.watched}):
         old, new = before.watched.get(model, {}), after.watched.get(model, {})
+        if old is new:
+            continue
         events += _changes(model, difference(old, new), new)
     for model, matches in after.matches.items():
         for match in matches.values():

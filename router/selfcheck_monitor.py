@@ -12,7 +12,7 @@ from router.metrics import Sample
 from router.routes import Route
 from router.selfcheck import ALARMS, Checked, Outcome, checked, default_policy, read
 from router.state import Change
-from router.tally import BlockCopy, by_model
+from router.tally import BlockCopy, ByModel
 from router.telemetry import ROUND_BITS
 
 log = logging.getLogger("controller")
@@ -20,6 +20,10 @@ log = logging.getLogger("controller")
 INTERVAL_SECONDS: Final = 5.0
 MAX_MODELS: Final = 200
 """More are not looked at: each costs some milliseconds a look."""
+
+
+_Seen = tuple[Sequence[BlockCopy], Route, int]
+"""What a look at one model goes by: its blocks, its route, the number of the round."""
 
 
 class SelfCheck:
@@ -34,6 +38,8 @@ class SelfCheck:
         self._read_all = read_all
         self._clock = clock
         self._policy = default_policy()
+        self._models = ByModel()
+        self._settled: dict[str, _Seen] = {}
 
     async def run(self) -> None:
         """Looks until the history closes."""
@@ -69,14 +75,20 @@ class SelfCheck:
             log.exception("the self-check could not look at the counts")
 
     def _looked(self, routes: Mapping[str, Route]) -> dict[str, Checked]:
-        copies, number = by_model(self._read_all()), self._clock() >> ROUND_BITS
-        found = {}
+        copies, number = self._models.of(self._read_all()), self._clock() >> ROUND_BITS
+        found, settled = {}, {}
         for model, route in routes.items():
-            reading, known = read(copies.get(model, ()), route), self.known.get(model)
-            if reading is not None:
-                found[model] = checked(known, reading, number, self._policy)
-            elif known is not None:
-                found[model] = known
+            known, seen = self.known.get(model), (copies.get(model, ()), route, number)
+            if self._settled.get(model) == seen:
+                now = known  # it would say the same as the last time
+            else:
+                reading = read(seen[0], route)
+                now = checked(known, reading, number, self._policy) if reading is not None else known
+            if now is not None:
+                found[model] = now
+            if now is None or (known is not None and now.round is known.round):
+                settled[model] = seen
+        self._settled = settled
         return found
 
 

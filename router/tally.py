@@ -1,16 +1,20 @@
 """Reading the counters of all workers, and adding them up. Any process may, at any time, also while they count.
 
 Cells only grow and each is read whole, so a reading is never wrong, only a little old: `n` of a family is the sum of
-its own cells, and no total that was shown ever goes down.
+its own cells, and no total that was shown ever goes down. What has not moved since the last reading is found by a
+checksum of the whole file, then of each block, and not taken apart again.
 """
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from mmap import mmap
 from operator import add, sub
 from pathlib import Path
 from threading import Lock
+
+from xxhash import xxh3_64_intdigest
 
 from router.layout import (
     EPOCH,
@@ -44,10 +48,15 @@ class BlockCopy:
 
 @dataclass(slots=True)
 class _Chunk:
+    """One file. `seen`: the checksum of all records when they were copied last; `kept`: each with its own checksum."""
+
     inode: tuple[int, int]
     memory: mmap
-    records: list[Record]
+    slot: int
+    records: list[Record] = field(default_factory=list)
     end: int = HEADER_BYTES
+    seen: int | None = None
+    kept: list[tuple[int, BlockCopy]] = field(default_factory=list)
 
     def refresh(self) -> None:
         """Learn the records that were added. A broken one ends the chunk for us until its owner puts it aside."""
@@ -60,43 +69,80 @@ class _Chunk:
         except Damaged:
             return
 
+    def copies(self) -> list[BlockCopy]:
+        """All blocks as they are now."""
+        return [_copy(self.memory, record, self.slot) for record in self.records]
+
+    def moved(self) -> bool:
+        """Copy what is not as it was when it was copied last; whether there was any. Checksums are taken before the
+        cells are read: cells only grow, so what counts meanwhile shows as another checksum the next time. Gauges also
+        fall, and might be back by then: they are read each time."""
+        seen = self._checksum(HEADER_BYTES, self.end)
+        if seen == self.seen:
+            return self._moved_gauges()
+        self.seen, kept = seen, []
+        for number, record in enumerate(self.records):
+            first = record.head * 8
+            own = self._checksum(first, first + record_bytes(record.spec))
+            known = self.kept[number] if number < len(self.kept) else None
+            is_known = known is not None and known[0] == own and not record.spec.gauges
+            kept.append(known if known is not None and is_known else (own, _copy(self.memory, record, self.slot)))
+        self.kept = kept
+        return True
+
+    def _moved_gauges(self) -> bool:
+        moved = False
+        for number, (own, known) in enumerate(self.kept):
+            if known.spec.gauges and (now := _copy(self.memory, self.records[number], self.slot)) != known:
+                self.kept[number], moved = (own, now), True
+        return moved
+
+    def _checksum(self, first: int, end: int) -> int:
+        return xxh3_64_intdigest(memoryview(self.memory)[first:end])
+
 
 class Reader:
     """Reads all segments of a directory. Directory entries are parsed once; keep one Reader for many readings, from any
-    thread."""
+    thread. `keeps`: it keeps each reading for the next one, for who reads every few seconds whether anything moved;
+    while nothing did, each reading is the same value."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, keeps: bool = False) -> None:
         self.directory = directory
+        self._keeps = keeps
         self._chunks: dict[Path, _Chunk] = {}
+        self._last: Sequence[BlockCopy] = ()
         self._lock = Lock()
 
-    def read(self) -> list[BlockCopy]:
+    def read(self) -> Sequence[BlockCopy]:
         """All blocks of all slots. Chunks that this layout cannot read are left out."""
-        found: dict[Path, _Chunk] = {}
-        copies: list[BlockCopy] = []
         with self._lock:
+            found: dict[Path, _Chunk] = {}
             for slot, _, path in list_chunks(self.directory):
-                chunk = self._open(path)
-                if chunk is not None:
+                if (chunk := self._open(path, slot)) is not None:
                     found[path] = chunk
-                    copies += [_copy(chunk.memory, record, slot) for record in chunk.records]
+            same = list(map(id, found.values())) == list(map(id, self._chunks.values()))
             self._chunks = found
-        return copies
+            if not self._keeps:
+                return [copy for chunk in found.values() for copy in chunk.copies()]
+            moved = [chunk.moved() for chunk in found.values()]
+            if any(moved) or not same:
+                self._last = [copy for chunk in found.values() for _, copy in chunk.kept]
+            return self._last
 
-    def _open(self, path: Path) -> _Chunk | None:
+    def _open(self, path: Path, slot: int) -> _Chunk | None:
         try:
             status = os.stat(path)
             known = self._chunks.get(path)
             inode = (status.st_dev, status.st_ino)
             if known is None or known.inode != inode:
-                known = _Chunk(inode, map_chunk(path), [])
+                known = _Chunk(inode, map_chunk(path), slot)
         except (FileNotFoundError, Damaged):
             return None
         known.refresh()
         return known
 
 
-def read_all(directory: Path) -> list[BlockCopy]:
+def read_all(directory: Path) -> Sequence[BlockCopy]:
     """One reading of all segments in `directory`."""
     return Reader(directory).read()
 
@@ -125,6 +171,20 @@ def by_model(copies: Iterable[BlockCopy]) -> dict[str, list[BlockCopy]]:
     return models
 
 
+class ByModel:
+    """`by_model` of readings, one after the other: not anew while they are the same value."""
+
+    def __init__(self) -> None:
+        self._of: Sequence[BlockCopy] | None = None
+        self._models: dict[str, list[BlockCopy]] = {}
+
+    def of(self, copies: Sequence[BlockCopy]) -> Mapping[str, Sequence[BlockCopy]]:
+        """Those of each model."""
+        if copies is not self._of:
+            self._of, self._models = copies, by_model(copies)
+        return self._models
+
+
 def _added(found: Iterable[tuple[str, BlockCopy]]) -> list[BlockCopy]:
     sums: dict[str, BlockCopy] = {}
     for key, copy in found:
@@ -137,14 +197,24 @@ def _added(found: Iterable[tuple[str, BlockCopy]]) -> list[BlockCopy]:
 def _copy(memory: mmap, record: Record, slot: int) -> BlockCopy:
     words, count = memoryview(memory).cast("Q"), record.cell_count
     if record.base is None:
-        return BlockCopy(record.spec, words[record.cells : record.cells + count].tolist(), slot=slot)
+        return BlockCopy(record.spec, _slim(words[record.cells : record.cells + count].tolist()), slot=slot)
     for _ in range(_TRIES):
         epoch = words[record.head + EPOCH]
         base = words[record.base : record.base + count].tolist()
         cells = words[record.cells : record.cells + count].tolist()
         if epoch and words[record.head + EPOCH] == epoch:
-            return BlockCopy(record.spec, cells, epoch - 1, list(map(sub, cells, base)), slot)
+            return BlockCopy(record.spec, _slim(cells), epoch - 1, _slim(list(map(sub, cells, base))), slot)
     return BlockCopy(record.spec, cells, slot=slot)  # between two epochs: no epoch's counts, all the totals
+
+
+def _slim(cells: list[int]) -> Sequence[int]:
+    """The same cells; where nothing was counted yet, those that are kept once for all."""
+    return cells if any(cells) else _nothing(len(cells))
+
+
+@lru_cache(maxsize=1024)
+def _nothing(count: int) -> Sequence[int]:
+    return [0] * count
 
 
 def labels_of(copy: BlockCopy, *names: str) -> tuple[str, ...]:

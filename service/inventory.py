@@ -42,7 +42,7 @@ MEMORY_SHARE = 4
 """A first load may take one part in so many of the memory that there is, if nobody says otherwise: it must not be for
 want of what one file took that the system ends a worker."""
 
-SCAN_SHARE = 20
+SCAN_SHARE = 40
 """Looking takes at most one part in so many of a core's time, however many versions there are."""
 
 

@@ -24,6 +24,9 @@ CHUNK_BYTES = 1 << 20
 MAX_BESIDE_BYTES = 64 << 20
 
 
+ScanOne = Callable[[str, os.DirEntry[str]], "ModelFiles | None"]
+
+
 class Refused(Exception):
     """The files of a version may not be used; the text says why, without a path outside the version."""
 
@@ -66,13 +69,14 @@ class FileState:
         return f"{self.name}\0{self.size_bytes}\0{self.mtime_ns}\0{self.ctime_ns}\0{self.inode}"
 
 
-def scan(models_dir: str | Path) -> dict[str, ModelFiles]:
-    """Every model in the directory, by name. Raises OSError when the directory itself cannot be read."""
-    root = os.path.realpath(models_dir)
+def scan(models_dir: str | Path, one: ScanOne | None = None) -> dict[str, ModelFiles]:
+    """Every model in the directory, by name. `one`: in place of `scan_model`. Raises OSError when the directory itself
+    cannot be read."""
+    root, one = os.path.realpath(models_dir), one or scan_model
     found = {}
     for entry in _entries(root):
         if MODEL_NAME.fullmatch(entry.name) and entry.is_dir():
-            model = _scan_model(root, entry)
+            model = one(root, entry)
             if model is not None:
                 found[entry.name] = model
     return found
@@ -178,7 +182,8 @@ def read_beside(models_dir: str | Path, model: str, name: str) -> bytes | None:
         raise Refused(f"{name} cannot be read: {error.strerror}") from error
 
 
-def _scan_model(root: str, entry: os.DirEntry[str]) -> ModelFiles | None:
+def scan_model(root: str, entry: os.DirEntry[str]) -> ModelFiles | None:
+    """One directory of the repository, whose real path is `root`; None when it holds no model."""
     if entry.name in RESERVED:
         return ModelFiles(entry.path, "", refusal=RESERVED[entry.name])
     if entry.is_symlink() and _leaves(entry.path, root):

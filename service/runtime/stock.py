@@ -13,6 +13,7 @@ from service.runtime.allowed import Allowed
 from service.runtime.golden import expectation
 from service.runtime.ledger import Ledger
 from service.runtime.repository import ModelFiles, Refused, VersionFiles
+from service.runtime.sights import Sights
 from service.runtime.verdict import Examine, Rules, Verdict, read_rules
 
 PUBLISH_SECONDS, MANY = 0.5, 1000
@@ -62,13 +63,15 @@ class Stock:
         self._rules: dict[str, tuple[str, Rules]] = {}
         self._examined: dict[Key, _Examined] = {}
         self._published = 0.0
+        self._sights = Sights()
+        self._taken: tuple[dict[str, ModelFiles], set[Key]] | None = None
 
     def look(self) -> bool:
         """Scan once. False when the repository cannot be read, and all stays as it was."""
-        if self.allowed is not None:
-            self.allowed.renew()
+        if self.allowed is not None and self.allowed.renew():
+            self._taken = None
         try:
-            found = repository.scan(self._models_dir)
+            found = self._sights.scan(self._models_dir)
         except OSError as error:
             log.error("the model repository cannot be read: %s", error.strerror)
             return False
@@ -78,6 +81,7 @@ class Stock:
 
     def forget_failures(self) -> None:
         """Examine again what did not pass, at the next `take`: somebody asked for it."""
+        self._taken = None
         self._examined = {key: known for key, known in self._examined.items() if known.version.state == "READY"}
 
     def take(self, sequence: int = 0) -> None:
@@ -85,6 +89,8 @@ class Stock:
 
         `sequence`: the last wish for a rescan that this answers.
         """
+        if self._taken == (self._now, self._settled) and sequence == self.report.sequence:
+            return  # nothing would come of it
         self._refresh_rules()
         versions = dict(self._sighted())
         pending = [key for key, version in versions.items() if version is WAITING]
@@ -93,6 +99,8 @@ class Stock:
             versions[key] = self._judge(key)
         self._examined = {key: known for key, known in self._examined.items() if key in versions}
         self._publish(versions, replace(self.report, scanned=True, sequence=sequence))
+        is_at_rest = not pending and self._before == self._now
+        self._taken = (self._now, self._settled) if is_at_rest else None
 
     def _refresh_rules(self) -> None:
         rules = {}

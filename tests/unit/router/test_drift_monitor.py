@@ -81,6 +81,18 @@ async def test_an_alarm_is_told_once_and_its_end_once(tmp_path):
     assert house.told()[1:] == [("drift.cleared", ["input/age"])]
 
 
+async def test_a_window_with_enough_requests_closes_by_time_alone(tmp_path):
+    house = House(tmp_path)
+    await house.window()
+    house.count(0, 200)
+    for _ in range(4):
+        await house.monitor.tick()
+        assert house.monitor.look.watched["m"]["input/age"].requests == 200
+    house.controller.time += 10.0
+    await house.monitor.tick()
+    assert house.monitor.look.watched["m"]["input/age"].requests == 0
+
+
 async def test_a_new_controller_knows_what_was_told(tmp_path):
     house = House(tmp_path)
     for _ in range(3):
