@@ -1,6 +1,6 @@
 """A route made ready for requests: names as the bytes that arrive, and where its requests are counted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -111,6 +111,12 @@ class BoundRoute:
         names = (header.encode() if header else None, cookie.encode() if cookie else None)
         sole = next(iter(reached)) if len(reached) == 1 else None
         return cls(route, *names, rules, main, reached, sole=sole)
+
+    def let_go(self, is_held: Callable[[int, Loaded | None], bool]) -> None:
+        """Forget what was made for versions as they are in memory no more, and their sessions with it. `is_held`: of a
+        version, and of what it was when this was made."""
+        self.series = {key: arm for key, arm in self.series.items() if is_held(key[1], arm.loaded)}
+        self.picks = Picks(-1, 0)
 
 
 def routing_key(bound: BoundRoute, headers: Mapping[bytes, bytes], parameters: Mapping[str, Parameter]) -> bytes | None:

@@ -35,7 +35,7 @@ class Callers:
     route: Route
     means: Means
     seen: SeenCallers
-    _bound: dict[str, tuple[Loaded | None, VariantSeries, Stamp | None]] = field(default_factory=dict)
+    _bound: dict[str, tuple[Watch | None, VariantSeries, Stamp | None]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, route: Route, units: Units, means: Means, directory: Path) -> "Callers":
@@ -62,15 +62,15 @@ class Callers:
         not count."""
         return self._of(variant, version)[1:] if self.seen.is_first(key) else None
 
-    def _of(self, variant: str, version: int) -> tuple[Loaded | None, VariantSeries, Stamp | None]:
+    def _of(self, variant: str, version: int) -> tuple[Watch | None, VariantSeries, Stamp | None]:
         loaded = self.means.peek(self.route.model, version)
+        watch = loaded.watch if loaded is not None else None
         known = self._bound.get(variant)
-        if known is not None and known[0] is loaded:
+        if known is not None and known[0] is watch:
             return known
         model, epoch = self.route.model, self.route.epoch
-        watch = loaded.watch if loaded is not None else None
         name = SeriesName(model, version, variant, epoch)
         series = self.means.recorder.units(name, watch.families if watch is not None else (), monotonic_ns())
         stamp = None if watch is None else self.means.stamp(Given(model, version, variant, epoch, "unit"), watch)
-        found = self._bound[variant] = (loaded, series, stamp)
+        found = self._bound[variant] = (watch, series, stamp)
         return found

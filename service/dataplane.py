@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from random import random
 from time import monotonic_ns, perf_counter_ns
 
@@ -63,6 +64,7 @@ class Dataplane:
         self.table = RouteTable()
         self.draining = False
         self._was_ready = False
+        self._let_go_of = -1
 
     def swap(self, table: RouteTable) -> None:
         """Route by `table` from the next request on. Series are bound first: where that fails, the old table stays."""
@@ -77,6 +79,19 @@ class Dataplane:
             for version in before[model].reached - bound.reached if model in before else ():
                 if (left := self._engine.peek(model, version)) is not None:
                     left.recall()  # what waits there and has not begun is given to another (rulings 7)
+
+    def let_go(self) -> None:
+        """Hold no version that the engine holds no more: to be called when versions have come or gone. What is counted
+        stays, and is found again by the next request."""
+        if self._let_go_of == self._engine.changes:
+            return
+        self._let_go_of = self._engine.changes
+        for model, bound in self._routes.items():
+            bound.let_go(partial(self._holds, model))
+
+    def _holds(self, model: str, version: int, loaded: Loaded | None) -> bool:
+        now = self._engine.peek(model, version)
+        return now is not None and loaded is not None and loaded in now.lanes
 
     def expect(self, model: str) -> BoundRoute:
         """The route of a model. Raises NotFound for an unknown one, Unavailable for one that cannot be served."""

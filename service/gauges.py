@@ -12,15 +12,16 @@ class Gauges:
         self._gauges: dict[tuple[str, int], VersionGauges] = {}
 
     def show(self, engine: Engine) -> None:
-        """Take over the states of all versions; those that are gone from memory are absent."""
+        """Take over the states of all versions; those that are gone from memory are absent, and no longer kept."""
         states = {
             (model, number): held for model, versions in engine.states().items() for number, held in versions.items()
         }
         for key in states.keys() - self._gauges.keys():
             self._gauges[key] = self._recorder.version(*key)
+        for key in self._gauges.keys() - states.keys():
+            self._gauges.pop(key).state("ABSENT")
         for key, gauges in self._gauges.items():
-            held = states.get(key)
-            gauges.state("ABSENT" if held is None else held.state.value)
+            gauges.state(states[key].state.value)
             loaded = engine.peek(*key)
             if loaded is not None:
                 loaded.executor.room.on_queue = gauges.queued

@@ -98,7 +98,7 @@ class Guards:
     callers: Callers | None = None
     mirrors: Mirrors | None = None
     only_count: bool = False
-    _served: dict[tuple[str, str, str], tuple[Loaded | None, VariantSeries]] = field(default_factory=dict)
+    _served: dict[tuple[str, str, str], tuple[Watch | None, VariantSeries]] = field(default_factory=dict)
     _logged_ns: int = 0
 
     @property
@@ -250,12 +250,13 @@ class Guards:
 
     def _series(self, variant: Variant, instead_of: str, reason: str) -> VariantSeries:
         loaded = self.means.peek(self.route.model, variant.version)
+        watch = loaded.watch if loaded is not None else None  # not the version: nothing here may keep it in memory
         known = self._served.get((variant.name, instead_of, reason))
-        if known is not None and known[0] is loaded:
+        if known is not None and known[0] is watch:
             return known[1]
         name = SeriesName(self.route.model, variant.version, variant.name)
-        series = self.means.recorder.served(name, instead_of, reason, loaded.watch.families if loaded else ())
-        self._served[variant.name, instead_of, reason] = (loaded, series)
+        series = self.means.recorder.served(name, instead_of, reason, watch.families if watch is not None else ())
+        self._served[variant.name, instead_of, reason] = (watch, series)
         return series
 
     def _steps(self) -> Iterator[tuple[str, Variant]]:

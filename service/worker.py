@@ -240,6 +240,7 @@ class Worker:
     def _look_around(self) -> None:
         self._look = None
         self._gauges.show(self.engine)
+        self.dataplane.let_go()
         self._note_ready()
 
     def _note_ready(self) -> None:
