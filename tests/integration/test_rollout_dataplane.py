@@ -305,9 +305,9 @@ async def test_the_most_different_pairs_are_kept_without_inputs_unless_asked(sta
         await route(serin, split(0, mirrors=mirrors))
         await ask(serin, 60)
         await mirrored(serin, 60)
-        for _ in range(500):
+        for _ in range(3000):
             found = {kept.variant: kept for kept in worst_pairs(serin.worker.settings.state, "digits", "r1")}
-            if "b" in found and len(found["b"].pairs) == 10:
+            if {variant: len(kept.pairs) for variant, kept in found.items()} == {"a": 3, "b": 10}:
                 break
             await asyncio.sleep(0.01)
 
