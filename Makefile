@@ -4,6 +4,7 @@
 SHELL  := /bin/sh
 PYTHON ?=
 ARGS   ?=
+PARTS  ?= unit docs packaging integration conformance hostile e2e peers
 BIN    := .venv/bin
 ENTER  := $(BIN)/python
 PIP    := $$(cat .venv/.pip) --disable-pip-version-check install --quiet
@@ -16,7 +17,7 @@ help:
 	@echo
 	@echo '  make run        start it on the sample models (ARGS="--workers 4" adds flags; ARGS=--help lists them)'
 	@echo '  make demo       two rollouts with real rows and labels, on free ports; ends by itself'
-	@echo '  make test       all tests but the slow ones; says what it skips'
+	@echo '  make test       all tests but the slow ones; says what it skips (PARTS="unit e2e": these of tests/ alone)'
 	@echo '  make check      what must be green before a push: make lint, unit and docs tests'
 	@echo '  make lint       format, lint, types and import contracts, without a test'
 	@echo
@@ -73,7 +74,7 @@ test test-slow test-peers check: export PYTHONDONTWRITEBYTECODE :=
 
 # Each part in a process of its own: what one leaves behind cannot reach the next. Exit code 5: none was chosen.
 test: .venv/.dev
-	@failed=0; for part in unit docs packaging integration conformance hostile e2e peers; do echo "== tests/$$part"; \
+	@failed=0; for part in $(PARTS); do echo "== tests/$$part"; \
 	  $(ENTER) -m pytest -q -m 'not slow' tests/$$part $(ARGS) || [ $$? = 5 ] || failed=1; done; exit $$failed
 	@echo 'Not run here: tests marked slow (make test-slow).'
 
