@@ -11,6 +11,7 @@ from msgspec import Struct
 from router.errors import InvalidArgument, Kind, ResourceExhausted, SerinError
 from router.telemetry import How, Outcome, VariantSeries
 from service.feedback import Stamp
+from service.protocol.bodies import Body
 from service.protocol.classification import classified
 from service.protocol.codec import PassedOn
 from service.protocol.json_codec import NonFinite
@@ -57,7 +58,7 @@ class Call(Struct, frozen=True):
     body_hash: int = 0
     body_bytes: int = 0
     priority: int = DEFAULT_PRIORITY
-    body: bytes | None = None
+    body: Body | None = None
 
 
 class Assignment(Struct):
@@ -250,7 +251,9 @@ async def pass_on(loaded: Loaded, assignment: Assignment, call: Call) -> PassedO
     """Hand the request on as it came."""
     executor = loaded.executor
     assert isinstance(executor, RemoteExecutor)
-    encoded, queued, called = await executor.pass_on(call.body or b"", call.headers, call.deadline_ns, call.priority)
+    encoded, queued, called = await executor.pass_on(
+        bytes(call.body or b""), call.headers, call.deadline_ns, call.priority
+    )
     assignment.queue_ns, assignment.compute_ns, assignment.result_ns = queued, called, perf_counter_ns()
     return PassedOn(assignment.model, str(assignment.version), (), encoded=encoded)
 

@@ -19,9 +19,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from router.errors import PayloadTooLarge, RequestTimeout, SerinError
 from service.http.connection import Connection
 from service.http.express import is_plain_head
-from service.http.parsing import CHUNKED, HOST
+from service.http.intake import HEAD_BYTES, LARGE_BYTES, Intake, room_for
+from service.http.parsing import CHUNKED, HOST, Parser
 from service.http.reading import Gathered, too_large
-from service.http.replies import Arrival, Reply
+from service.http.replies import HEADER, Arrival, Reply
 from service.http.rides import Known, Ride
 from service.http.stepping import Work, go_on
 from service.http.v2 import V2, declared, request_id_of, target
@@ -32,6 +33,8 @@ CLOSE = b"connection: close\r\n"
 
 MOST_KNOWN, MOST_KNOWN_BYTES = 1024, 2048
 """Heads that are kept, of so many bytes at most."""
+
+MOST_DIGITS = 19
 
 MOST_UNLIKE = 32
 """A connection that sends so many new heads in a row (an id in each) is not worth the try any more."""
@@ -44,17 +47,20 @@ def usable() -> bool:
 
 def lane_of(v2: V2) -> type[Connection]:
     """Connections on which `v2` answers inference; plain ones where this uvicorn is not known."""
-    return type("BoundLane", (Lane,), {"v2": v2, "heads": {}}) if usable() else Connection
+    shared = {"v2": v2, "heads": {}, "scrap": memoryview(bytearray(HEAD_BYTES))}
+    return type("BoundLane", (Lane,), shared) if usable() else Connection
 
 
 class Lane(Connection):
-    """A connection with the lane. `v2` and `heads`, those that are known, are set on a subclass, one for each port.
+    """A connection with the lane. `v2`, `heads` (those that are known) and `scrap` (see Intake) are set on a subclass,
+    one for each port.
 
     `body_since`: when it began to wait for the body of a ride (loop time); None while it does not.
     """
 
     v2: V2
     heads: dict[bytes, Known]
+    scrap: memoryview
     body_since: float | None = None
     idle_since: float | None = None
     _unlike = 0
@@ -62,6 +68,7 @@ class Lane(Connection):
     _between = True
     _chunk: bytes | None = None
     _fd = -1
+    _intake: Intake | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -79,6 +86,8 @@ class Lane(Connection):
         self._chunk = data if self._between else None
         super().data_received(data)
         self._chunk = None
+        if self.body_since is not None and self._fd >= 0:
+            self._await_large_body()
 
     def on_message_begin(self) -> None:
         # The scope of an ASGI application is made when it turns out that one is needed.
@@ -136,6 +145,42 @@ class Lane(Connection):
         self._chunk = None
         self._answer(ride, body, is_plain_head(ride.arrival.headers))
 
+    def _await_large_body(self) -> None:
+        """Have what is still to come of the body written where it is to lie, if that is much."""
+        ride = self.cycle
+        if not isinstance(ride, Ride) or ride.response_complete or self.lingering is not None:
+            return
+        headers = ride.arrival.headers
+        size_bytes = declared(headers)
+        if size_bytes - len(ride.body) < LARGE_BYTES:
+            return
+        json_bytes = headers.get(HEADER, b"0")[:MOST_DIGITS]
+        body = room_for(size_bytes, int(json_bytes) if json_bytes.isdigit() else 0)
+        if body is None:
+            return
+        intake = self._intake
+        if intake is None:
+            intake = self._intake = Intake(self, self.scrap)
+            self.transport.set_protocol(intake)
+        intake.expect(body, ride.body if isinstance(ride.body, bytes) else ride.body.whole())
+        ride.body = b""
+
+    def body_received(self, body: memoryview) -> None:
+        """A large body is here. The parser has not seen it all and would wait for ever."""
+        ride = self.cycle
+        assert isinstance(ride, Ride)
+        self.parser = Parser(self)
+        self._between = True
+        self.body_since = None
+        ride.arrival = ride.arrival.complete()
+        ride.more_body = False
+        self.step(ride, self.v2.answer(ride.arrival, body))
+
+    def intake_ended(self) -> None:
+        """No large body came."""
+        self._intake = None
+        self.transport.set_protocol(self)
+
     def on_response_complete(self) -> None:
         # As uvicorn's, without a timer for each answer: `expire` closes what is idle.
         self.server_state.total_requests += 1
@@ -151,7 +196,7 @@ class Lane(Connection):
             self.idle_since = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        ride = self.cycle
+        ride, self._intake = self.cycle, None
         super().connection_lost(exc)
         if not isinstance(ride, Ride) or ride.response_complete:
             return

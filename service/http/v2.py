@@ -46,7 +46,7 @@ from service.http.replies import (
     written,
 )
 from service.http.stepping import while_there
-from service.protocol.bodies import decompress, header_length
+from service.protocol.bodies import Body, decompress, header_length
 from service.protocol.codec import decode, encode
 from service.protocol.limits import Limits
 from service.protocol.messages import InferRequest
@@ -182,7 +182,7 @@ class V2:
             raise too_large(self.max_body_bytes)
 
     async def answer(
-        self, arrival: Arrival, body: bytes, assignment: Assignment | None = None, request: InferRequest | None = None
+        self, arrival: Arrival, body: Body, assignment: Assignment | None = None, request: InferRequest | None = None
     ) -> Reply:
         """The answer to a whole request that was admitted. Never raises but when it is cancelled. `assignment`: what it
         has been given to, if it has; `request`: what its body says, if it was read."""
@@ -209,7 +209,7 @@ class V2:
             body = await self._read(receive)
             arrival = arrival.complete()
             if b"content-encoding" in arrival.headers:
-                body = await self._plain(arrival, body)
+                body = bytes(await self._plain(arrival, body))
             spoken = read(body) if len(body) <= OFF_LOOP_BYTES else await asyncio.to_thread(read, body)
             return await while_there(self._run(arrival, body, spoken, None), receive)
         except SerinError as error:
@@ -244,21 +244,21 @@ class V2:
         except TimeoutError as error:
             raise RequestTimeout("the body did not arrive in time") from error
 
-    async def _plain(self, arrival: Arrival, body: bytes) -> bytes:
+    async def _plain(self, arrival: Arrival, body: Body) -> Body:
         encoding = arrival.headers[b"content-encoding"].decode("latin-1")
         bound = self._bounds.limits.max_decompressed_bytes
         if len(body) <= OFF_LOOP_BYTES // 16:  # it may grow a thousandfold
             return decompress(body, encoding, bound)
         return await asyncio.to_thread(decompress, body, encoding, bound)
 
-    async def _read_request(self, arrival: Arrival, body: bytes) -> InferRequest:
+    async def _read_request(self, arrival: Arrival, body: Body) -> InferRequest:
         length = header_length(arrival.headers.get(HEADER), len(body))
         limits = self._bounds.limits
         if (len(body) if length is None else length) <= OFF_LOOP_BYTES:
             return decode(body, length, limits)
         return await asyncio.to_thread(decode, body, length, limits)
 
-    async def _run(self, arrival: Arrival, body: bytes, spoken: Spoken, assignment: Assignment | None) -> Reply:
+    async def _run(self, arrival: Arrival, body: Body, spoken: Spoken, assignment: Assignment | None) -> Reply:
         request, write = spoken.request, spoken.write
         call = Call(
             model=arrival.model,

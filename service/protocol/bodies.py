@@ -4,13 +4,16 @@ import zlib
 
 from service.protocol.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 
+Body = bytes | memoryview
+"""Of a request; a view where it was large."""
+
 PIECE_BYTES = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _ZLIB = zlib.MAX_WBITS
 _RAW = -zlib.MAX_WBITS
 
 
-def decompress(body: bytes, encoding: str, max_bytes: int) -> bytes:
+def decompress(body: Body, encoding: str, max_bytes: int) -> Body:
     """The body without its Content-Encoding (`gzip`, `x-gzip`, `deflate`, `identity`, or empty; any case).
 
     `deflate` is the zlib container (RFC 9110, 8.4.1.2); the raw stream that some clients send is taken too. One member
@@ -39,12 +42,12 @@ def header_length(value: str | bytes | None, body_bytes: int) -> int | None:
     return int(digits)
 
 
-def _is_zlib(body: bytes) -> bool:
+def _is_zlib(body: Body) -> bool:
     """RFC 1950, 2.2: method 8 (deflate), and the first two bytes are a multiple of 31."""
     return len(body) >= 2 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
 
 
-def _inflate(body: bytes, window: int, max_bytes: int) -> bytes:
+def _inflate(body: Body, window: int, max_bytes: int) -> bytes:
     stream = zlib.decompressobj(window)
     pieces: list[bytes] = []
     room = max_bytes

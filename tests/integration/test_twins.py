@@ -9,6 +9,7 @@ import json
 import random
 import re
 import socket
+import struct
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -225,6 +226,84 @@ async def test_conversations_with_heads_that_come_again(twins: Twins) -> None:
     rng = random.Random(6)
     for _ in range(25):
         await assert_alike(twins, *a_conversation(rng))
+
+
+def large(rng: random.Random) -> bytes:
+    """A request whose body is received past the parser, and mostly good."""
+    rows = rng.randint(300, 700)
+    values = [rng.choice([0.0, 1.0, 2.5, 16.0]) for _ in range(rows * 64)]
+    size = {"binary_data_size": 4 * len(values) - rng.choice([0, 0, 0, 4])}
+    tensor = {"name": "pixels", "shape": [rows, 64], "datatype": "FP32"}
+    told = {"id": "x" * rng.randrange(64), "inputs": [{**tensor, "parameters": size}]}
+    text = json.dumps(told).encode()
+    binary, path = text + struct.pack(f"<{len(values)}f", *values), "/v2/models/digits/versions/1/infer"
+    length = f"Inference-Header-Content-Length: {len(text)}"
+    return rng.choice(
+        [
+            request(binary, length, path=path),
+            request(binary, length, "X-Request-Id: mine", path=path),
+            request(binary, "Inference-Header-Content-Length: " + "9" * 5000, path=path),
+            request(binary, "Inference-Header-Content-Length: 3", path=path),
+            request(
+                gzip.compress(binary + rng.randbytes(100_000), mtime=0), "Content-Encoding: gzip", length, path=path
+            ),
+            request(json.dumps({"inputs": [{**tensor, "data": values}]}).encode()[:200_000], path=path),
+        ]
+    )
+
+
+async def test_large_bodies_between_small_requests(twins: Twins) -> None:
+    rng = random.Random(12)
+    for _ in range(40):
+        many = [large(rng) if rng.random() < 0.7 else some_request(rng) for _ in range(6)]
+        many = [one for one in many if b"Expect" not in one]
+        pieces: list[bytes] = []
+        for one in many:
+            cuts = sorted(rng.randrange(len(one)) for _ in range(rng.randrange(4)))
+            parts = [one[a:b] for a, b in zip([0, *cuts], [*cuts, len(one)], strict=True)]
+            if pieces and rng.random() < 0.3:
+                pieces[-1] += parts.pop(0)
+            pieces += filter(None, parts)
+        await assert_alike(twins, pieces, len(many))
+
+
+async def test_a_large_body_is_received_where_it_is_to_lie(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    received = Lane.body_received
+
+    def noted(lane: Lane, body: memoryview) -> None:
+        sizes.append(len(body))
+        received(lane, body)
+
+    monkeypatch.setattr(Lane, "body_received", noted)
+    rng = random.Random(13)
+    many = [large(rng) for _ in range(8)]
+    many.insert(4, request(json.dumps(digits(rng)).encode(), path="/v2/models/digits/versions/1/infer"))
+
+    lane, plain = [await head_first(twins, port, many) for port in (twins.lane, twins.plain)]
+
+    assert lane == plain
+    assert sizes == [size for one in many if (size := len(one) - one.index(b"\r\n\r\n") - 4) > 70_000]
+
+
+async def head_first(twins: Twins, port: int, requests: list[bytes]) -> list[bytes]:
+    """The answers to requests on one connection: each is sent when the one before it is answered, and the most of its
+    body when its head was read."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answers = []
+    async with asyncio.timeout(60):
+        for one in requests:
+            begun = min(len(one), one.index(b"\r\n\r\n") + 10)
+            writer.write(one[:begun])
+            while len(one) > begun and not twins.serin.worker.v2.in_flight:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.001)
+            writer.write(one[begun:])
+            received = b""
+            while whole(received) < 1:
+                received += await reader.read(65536)
+            answers.append(normal(received))
+    writer.close()
+    return answers
 
 
 @pytest.mark.slow
