@@ -26,7 +26,7 @@ from service.http.replies import HEADER, Arrival, Reply
 from service.http.rides import Known, Ride
 from service.http.stepping import Work, go_on
 from service.http.v2 import V2, declared, request_id_of, target
-from service.runtime.seats import Seat
+from service.runtime.seats import Resumable
 
 KNOWN_UVICORN = "0.54.0"
 CLOSE = b"connection: close\r\n"
@@ -270,7 +270,7 @@ class Lane(Connection):
         except StopIteration as done:
             self.finish(ride, done.value)
             return
-        if isinstance(first, Seat):
+        if isinstance(first, Resumable):
             ride.work, ride.hurry = work, first.hurry
             first.resume = partial(self.step, ride, work)
             return

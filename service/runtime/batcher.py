@@ -13,7 +13,7 @@ from time import perf_counter_ns
 from router.errors import Cancelled, DeadlineExceeded, NotBegun
 from service.runtime.executor import Executor, Interrupted, run_noted
 from service.runtime.gates import DEFAULT_PRIORITY
-from service.runtime.jobs import Job, Recalled
+from service.runtime.jobs import Job, Recalled, done_within
 from service.runtime.profile import element_count
 from service.runtime.seats import Apart, Feeds, Names, Outcome, Ran, Seat, run_together, sharing
 
@@ -191,7 +191,7 @@ class Batcher:
         future = self._executor.submit(job, turn)
         for seat in seats:
             seat.add_done_callback(job.left)
-        await asyncio.wait((future,))
+        await done_within(future)
         if not future.cancelled():
             self._answer(seats, future)
 
@@ -262,7 +262,7 @@ class _Together(Job[list[Outcome]]):
     def __init__(self, seats: Sequence[Seat], executor: Executor) -> None:
         model = executor.runnable
         super().__init__(
-            lambda switch: run_together(seats, lambda feeds, names: run_noted(self, model, feeds, names, switch)),
+            lambda job, switch: run_together(seats, lambda feeds, names: run_noted(job, model, feeds, names, switch)),
             model.switch(),
         )
         self.body_hash = seats[0].body_hash

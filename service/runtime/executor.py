@@ -11,7 +11,7 @@ from service.protocol.tensors import Array
 from service.runtime.accused import Accused
 from service.runtime.adaptive import AdaptiveLimit
 from service.runtime.gates import DEFAULT_PRIORITY, Gate
-from service.runtime.jobs import Job, Result, Timed, Turn, seconds_until
+from service.runtime.jobs import Job, Result, Timed, Turn, done_within, seconds_until
 from service.runtime.pool import Pool
 from service.runtime.profile import INLINE_NS, Profile
 from service.runtime.room import Room
@@ -196,7 +196,7 @@ class Executor:
 
     def _job(self, feeds: Feeds, names: Names, body_hash: int) -> "Job[list[Array]]":
         model = self.runnable
-        job: Job[list[Array]] = Job(lambda switch: run_noted(job, model, feeds, names, switch), model.switch())
+        job: Job[list[Array]] = Job(lambda job, switch: run_noted(job, model, feeds, names, switch), model.switch())
         job.body_hash = body_hash
         return job
 
@@ -267,8 +267,7 @@ class Executor:
         self, future: "asyncio.Future[Timed[Result]]", job: "Job[Result]", deadline_ns: int
     ) -> "Timed[Result]":
         try:
-            # Not wait_for: it would cancel the future and, worse, wait for it.
-            await asyncio.wait((future,), timeout=seconds_until(deadline_ns))
+            await done_within(future, seconds_until(deadline_ns))
         finally:
             if not future.done():
                 job.abandon()
@@ -315,7 +314,7 @@ class Executor:
     async def _look_again(self, feeds: Feeds) -> None:
         """Run what was slow once more, in a thread: back to the loop if that takes little of the thread's own time."""
         model, deadline_ns = self.runnable, perf_counter_ns() + int(LOOK_SECONDS * 1e9)
-        job: Job[list[Array]] = Job(lambda switch: model.run(feeds, None, switch), model.switch())
+        job: Job[list[Array]] = Job(lambda _, switch: model.run(feeds, None, switch), model.switch())
         try:
             await self._result(self.submit(job, await self.take_turn(deadline_ns)), job, deadline_ns)
         except SerinError:

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from time import perf_counter_ns, thread_time_ns
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from router.errors import Cancelled, NotBegun
 from service.runtime.gates import DEFAULT_PRIORITY, Gate
 from service.runtime.pool import Pool
-from service.runtime.seats import Feeds
+from service.runtime.seats import Feeds, Resumable
 from service.runtime.watchdog import Switch
 
 Result = TypeVar("Result")
@@ -69,13 +69,14 @@ class Turn:
 
 
 class Job(Generic[Result]):
-    """One run in a thread of the pool; `work` is called there with the switch that `abandon` throws. `cpu_ns`: what
+    """One run in a thread of the pool; `work` is called there with the job, so that it need not hold it and its inputs
+    in a circle, and with the switch that `abandon` throws. `cpu_ns`: what
     it took of the thread's own time, which knows nothing of what else the machine did. `runs`: what was run in it, how
     long each took and when it began; the loop counts them when the job has ended. `bodies`: of those that run together;
     `alone`: it is the trial of a suspect. `abandoned_after_ns`: how long it had
     run when it was given up; 0: it was not, or had not begun."""
 
-    def __init__(self, work: Callable[[Switch], Result], switch: Switch) -> None:
+    def __init__(self, work: "Callable[[Job[Result], Switch], Result]", switch: Switch) -> None:
         self._work = work
         self._switch = switch
         self._abandoned = False
@@ -110,11 +111,35 @@ class Job(Generic[Result]):
         begun, cpu = perf_counter_ns(), thread_time_ns()
         self._begun_ns = begun
         try:
-            result = self._work(self._switch)
+            result = self._work(self, self._switch)
         finally:
             slot.leave() if plain else slot.leave_last()
         self.cpu_ns = thread_time_ns() - cpu
         return result, begun, perf_counter_ns()
+
+
+async def done_within(future: "asyncio.Future[Any]", seconds: float | None = None) -> None:
+    """Wait until it is done, or for so long, and leave it alone in any case. As asyncio.wait, in a fraction of the
+    steps and without a task: see Resumable."""
+    if future.done():
+        return
+    loop = future.get_loop()
+    ending: Resumable[None] = Resumable(loop=loop)
+
+    def end(_: object = None) -> None:
+        if not ending.done():
+            ending.set_result(None)
+            ending.wake()
+
+    future.add_done_callback(end)
+    expiry = None if seconds is None else loop.call_later(seconds, end)
+    try:
+        await ending
+    finally:
+        if expiry is not None:
+            expiry.cancel()
+        if not future.done():
+            future.remove_done_callback(end)
 
 
 def seconds_until(deadline_ns: int) -> float:

@@ -4,9 +4,11 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeVar
 
+from router.errors import Unavailable
 from service.priority import lower_priority
 from service.runtime.gates import Gate
 from service.runtime.runqueue import RunQueue
@@ -89,11 +91,25 @@ class Pool:
         self._run_queues = [self.watchdog.run_queue]
         self._own = threading.local()
         self._slots = deque(marks.slot(first_slot + number) for number in range(threads))
-        self._executor = ThreadPoolExecutor(threads, "model", self._begin_thread)
+        self._work: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._busy = self._begun = 0
+        self._closed = False
 
     def submit(self, work: Callable[[], Result]) -> "asyncio.Future[Result]":
-        """Run in a thread. Call it only after passing `gate`."""
-        return asyncio.get_running_loop().run_in_executor(self._executor, work)
+        """Run in a thread. Call it only after passing `gate`. Raises Unavailable when it is closed.
+
+        Not by the pool of `concurrent.futures`, whose way there and back is long: after a run that had the caches for
+        itself, each step of it waits for memory.
+        """
+        if self._closed:
+            raise Unavailable("this worker runs nothing more")
+        if self._busy >= self._begun < self.threads:
+            threading.Thread(target=self._serve, name=f"model_{self._begun}", daemon=True).start()
+            self._begun += 1
+        self._busy += 1
+        future = asyncio.get_running_loop().create_future()
+        self._work.put((work, future))
+        return future
 
     @property
     def thread_slot(self) -> CrashSlot:
@@ -109,9 +125,45 @@ class Pool:
     def close(self) -> None:
         """Take no more work. A thread that is still running ends by itself; nobody waits for it."""
         self.watchdog.close()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._closed = True
+        with suppress(Empty):
+            while (left := self._work.get_nowait()) is not None:
+                left[1].cancel()
+        for _ in range(self._begun):
+            self._work.put(None)
 
-    def _begin_thread(self) -> None:
+    def _settle(self, future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+        """On the loop: a thread has done its work."""
+        self._busy -= 1
+        if future.done():
+            return  # nobody waits any more
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    # ---- in the threads ----
+
+    def _serve(self) -> None:
         self._own.slot = self._slots.popleft()
         self._run_queues.append(RunQueue())
         lower_priority(NICE)
+        while (taken := self._work.get()) is not None:
+            if not _do(*taken, self._settle):
+                return
+            del taken  # what has been run is not kept until there is something else to run
+
+
+def _do(work: Callable[[], Any], future: "asyncio.Future[Any]", settle: Callable[..., None]) -> bool:
+    """False when the loop has been closed, and nobody can be told any more."""
+    result, error = None, None
+    if not future.cancelled():
+        try:
+            result = work()
+        except BaseException as raised:
+            error = raised
+    try:
+        future.get_loop().call_soon_threadsafe(settle, future, result, error)
+    except RuntimeError:
+        return False
+    return True

@@ -5,6 +5,7 @@ No clock and no queue: `run_together` is the same on the event loop and in a thr
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from router.errors import Cancelled
 from service.protocol.tensors import Array
 from service.runtime.gates import DEFAULT_PRIORITY
 
+T = TypeVar("T")
 Feeds = Mapping[str, Array]
 Names = Sequence[str]
 RunOnce = Callable[[Feeds, Names], list[Array]]
@@ -23,14 +25,25 @@ Ran = tuple[list[Array], int, int, bool]
 one of those that ran together does, so that a stall of one run is not counted as many."""
 
 
-class Seat(asyncio.Future[Ran]):
+class Resumable(asyncio.Future[T]):
+    """A task may await it like any future. Who steps its coroutine by hand sets `resume` instead, and is called as soon
+    as there is a result, without the detour over the event loop. `hurry`: where it is set, it makes that be soon."""
+
+    resume: Callable[[], None] | None = None
+    hurry: Callable[[], None] | None = None
+
+    def wake(self) -> None:
+        """There is a result."""
+        resume, self.resume = self.resume, None
+        if resume is not None:
+            resume()
+
+
+class Seat(Resumable[Ran]):
     """One request that waits to run with others. `key`: equal for those that may share a run; `rows`: how many it has;
     `waits`: it is in a queue.
 
     `hurry`, where there is one, runs it at once with those that have come so far.
-
-    A task may await it like any future. Who steps its coroutine by hand sets `resume` instead, and is called as soon as
-    there is a result, without the detour over the event loop.
     """
 
     def __init__(self, feeds: Feeds, names: Names, key: object, rows: int, loop: asyncio.AbstractEventLoop) -> None:
@@ -44,25 +57,18 @@ class Seat(asyncio.Future[Ran]):
         self.body_hash = 0
         self.priority = DEFAULT_PRIORITY
         self.waits = False
-        self.resume: Callable[[], None] | None = None
-        self.hurry: Callable[[], None] | None = None
 
     def give(self, ran: Ran) -> None:
         """Hand over what came out, if anybody still waits."""
         if not self.done():
             self.set_result(ran)
-            self._wake()
+            self.wake()
 
     def refuse(self, error: Exception) -> None:
         """Say why nothing came out, if anybody still waits."""
         if not self.done():
             self.set_exception(error)
-            self._wake()
-
-    def _wake(self) -> None:
-        resume, self.resume = self.resume, None
-        if resume is not None:
-            resume()
+            self.wake()
 
 
 MOST_FAILED = 8

@@ -1,7 +1,9 @@
 """A fake model whose runs end when the test says so."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,6 +217,23 @@ async def test_a_run_in_a_thread_gives_outputs_wait_and_cost(model: Model, pool:
     assert outputs == [X["x"]]
     assert queued > 0
     assert computed > 0
+
+
+async def test_inputs_are_let_go_when_the_run_has_ended(model: Model, pool: Pool) -> None:
+    """And not when the collector finds them: large ones would take new memory each time."""
+    model.go.set()
+    executor, array = made(model, pool), np.zeros((1, 4), dtype=np.float32)
+    kept = weakref.ref(array)
+    feeds = {"x": array}
+    del array
+    gc.disable()
+    try:
+        await executor.run(feeds, None, FAR)
+        del feeds
+        await pool.submit(str)  # the thread has let go of it before it does something else
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 async def test_what_the_model_raises_reaches_the_caller_and_frees_the_turn(model: Model, pool: Pool) -> None:

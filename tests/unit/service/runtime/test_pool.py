@@ -1,11 +1,14 @@
 """The threads that run models, beside the loop that made them."""
 
+import asyncio
 import os
 import sys
 import threading
+from collections.abc import AsyncIterator
 
 import pytest
 
+from router.errors import Unavailable
 from service.runtime.pool import NICE, NoMarks, Pool
 
 
@@ -31,3 +34,61 @@ async def test_what_threads_waited_is_told_for_all_of_them() -> None:
         assert waited >= 0
     finally:
         pool.close()
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[Pool]:
+    pool = Pool(2, NoMarks())
+    yield pool
+    pool.close()
+
+
+async def test_what_is_raised_in_a_thread_reaches_who_waits(pool: Pool) -> None:
+    def fail() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        await pool.submit(fail)
+    assert await pool.submit(lambda: 5) == 5
+
+
+async def test_there_are_no_more_threads_than_have_something_to_do(pool: Pool) -> None:
+    found = [await pool.submit(threading.get_ident) for _ in range(5)]
+    assert len(set(found)) == 1
+
+    together = threading.Barrier(2)
+    waiting = [pool.submit(lambda: (together.wait(20), threading.get_ident())[1]) for _ in range(2)]
+    assert len({await one for one in waiting}) == 2
+
+    assert len({await pool.submit(threading.get_ident) for _ in range(5)} - {await one for one in waiting}) == 0
+
+
+async def test_what_has_not_begun_when_the_pool_is_closed_never_does(pool: Pool) -> None:
+    going, begun = threading.Event(), threading.Semaphore(0)
+    running = [pool.submit(lambda: (begun.release(), going.wait(20))) for _ in range(2)]
+    for _ in running:
+        await asyncio.to_thread(begun.acquire)
+    never = pool.submit(pytest.fail)
+
+    pool.close()
+    going.set()
+
+    await asyncio.gather(*running)
+    assert never.cancelled()
+    with pytest.raises(Unavailable):
+        pool.submit(priority)
+
+
+async def test_what_was_cancelled_before_it_began_is_not_run(pool: Pool) -> None:
+    going, begun = threading.Event(), threading.Semaphore(0)
+    running = [pool.submit(lambda: (begun.release(), going.wait(20))) for _ in range(2)]
+    for _ in running:
+        await asyncio.to_thread(begun.acquire)
+    run: list[int] = []
+    pool.submit(lambda: run.append(1)).cancel()
+    last = pool.submit(lambda: run.append(2))
+
+    going.set()
+    await asyncio.gather(*running, last)
+
+    assert run == [2]
