@@ -2,20 +2,21 @@
 
 A `Segment` is the writer's hold on the chunks of its slot; whoever comes after it in the slot inherits the counts. Only
 the event loop's thread writes cells, so `cells[i] += 1` needs no lock; crash slots are written by the thread that owns
-them. Standard library only: the supervisor imports this. Reading and adding up: `router/tally.py`.
+them. Standard library only: the supervisor imports this. Reading and adding up: `router/tally.py`; what a dead worker
+left: `router/aftermath.py`.
 """
 
 import fcntl
 import os
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
-from mmap import mmap
+from dataclasses import dataclass, field
+from mmap import MADV_DONTNEED, mmap
 from pathlib import Path
 
 from router.blocks import Block, CrashSlot
 from router.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from router.layout import (
-    ALONE,
     BODIES,
     CHUNK_BYTES,
     CRASH_SLOT_CELLS,
@@ -24,10 +25,8 @@ from router.layout import (
     HEADER_BYTES,
     INSTANCE_CELL,
     MOST_BODIES,
-    RESTARTS,
     TOGETHER,
     USED_CELL,
-    WORKER,
     BlockSpec,
     Damaged,
     Outcome,
@@ -36,50 +35,63 @@ from router.layout import (
     list_chunks,
     make_chunk,
     map_chunk,
-    read_record,
     read_records,
     record_bytes,
     write_record,
 )
+from router.leaving import STATE, UNTIL, VERSION, Keep, Key, key_of, leaves, version_spec
 
 MAX_CHUNKS = 64
+LONG_AGO = 1
+"""A time, ns after the machine started, that is over."""
 _TOKEN_KIND = "token"
-_TOKEN_SHIFT = 32
+TOKEN_SHIFT = 32
 
 
-@dataclass(frozen=True, slots=True)
-class OpenSlot:
-    """A run that had begun and not ended."""
+@dataclass(slots=True)
+class _Content:
+    """What one chunk holds: whether anything that stays; of which versions; and the versions' own blocks."""
 
-    model: str
-    version: int
-    digest: str
-    body_hash: int
-    entered_ns: int
-    alone: bool = False
+    stays: bool = False
+    versions: set[Key] = field(default_factory=set)
+    marks: set[Key] = field(default_factory=set)
+
+    def add(self, spec: BlockSpec) -> None:
+        if spec.kind == VERSION and (key := key_of(spec)) is not None:
+            self.marks.add(key)
+        elif (key := leaves(spec)) is not None:
+            self.versions.add(key)
+        else:
+            self.stays = True
 
 
 class Segment:
     """The writer's hold on a slot. `moved` names the files of an earlier layout (or broken ones) that were put aside:
-    say so in the log. Make one with `Segment.open`."""
+    say so in the log. `keep`: for how long the counts of a version are shown when it is gone; None: for ever. Make one
+    with `Segment.open`."""
 
-    def __init__(self, directory: Path, slot: int, lock: int, chunk_bytes: int = CHUNK_BYTES) -> None:
+    def __init__(
+        self, directory: Path, slot: int, lock: int, chunk_bytes: int = CHUNK_BYTES, keep: Keep | None = None
+    ) -> None:
         self.directory = directory
         self.slot_number = slot
         self.instance = os.urandom(8).hex()
         self.moved: list[str] = []
         self._lock = lock
         self._chunk_bytes = chunk_bytes
-        self._chunks: list[mmap] = []
+        self._keep = keep
+        self._chunks: list[mmap | None] = []  # None: it has been removed
+        self._contents: list[_Content] = []
         self._blocks: dict[str, list[Block]] = {}
         self._tokens: dict[str, int] = {}
+        self._texts: dict[Key, list[str]] = {}
 
     @classmethod
-    def open(cls, directory: Path, slot: int, *, chunk_bytes: int = CHUNK_BYTES) -> "Segment":
+    def open(cls, directory: Path, slot: int, *, chunk_bytes: int = CHUNK_BYTES, keep: Keep | None = None) -> "Segment":
         """Take the slot over with all its counts: what its last life left in flight is booked as lost, gauges and crash
         slots are cleared. Raises FailedPrecondition when another process holds it, ResourceExhausted without room."""
         directory.mkdir(parents=True, exist_ok=True)
-        segment = cls(directory, slot, _take(directory, slot), chunk_bytes)
+        segment = cls(directory, slot, take(directory, slot), chunk_bytes, keep)
         try:
             segment._inherit()
         except BaseException:
@@ -112,7 +124,7 @@ class Segment:
                     raise
         last = len(self._chunks) - 1
         number = last - 1 if last and self._free(last - 1) >= size else last
-        return self._enlist(number, write_record(self._chunks[number], spec))
+        return self._enlist(number, write_record(self._memory(number), spec))
 
     def version_token(self, model: str, version: int, digest: str) -> int:
         """The number by which crash slots name a version. Raises ResourceExhausted when there is no room."""
@@ -127,31 +139,60 @@ class Segment:
             raise InvalidArgument(f"there are {CRASH_SLOTS} crash slots, numbered from 0; {number} is not one")
         bodies = None
         with suppress(ResourceExhausted):  # on a full disk, the first of those that run together stands for all
-            bodies = self.block(_together_spec(number)).family(BODIES)
-        return CrashSlot(_crash_cells(self._chunks[0], number), bodies)
+            bodies = self.block(together_spec(number)).family(BODIES)
+        return CrashSlot(crash_cells(self._memory(0), number), bodies)
+
+    def note_gone(self, model: str, version: int) -> None:
+        """Something is counted of a version that this worker may hold no more. Raises ResourceExhausted."""
+        if self._keep is not None:
+            self._leave(self.block(version_spec(model, version)))
+
+    def until(self) -> int:
+        """Until when the counts of a version are shown that goes now; 0: for ever."""
+        return self._keep.until() if self._keep is not None else 0
+
+    def retire(self, gone: Collection[Key]) -> None:
+        """Forget versions that no reader shows any more, and remove the files that hold nothing else. What is counted
+        of one of them from now on begins anew."""
+        lost = {key for key in self._texts.keys() & set(gone) if not self._is_held(key)}
+        forgotten = [text for key in lost for text in self._texts.pop(key)]
+        for text in forgotten:
+            self._blocks.pop(text, None)
+            self._tokens.pop(text, None)
+        if forgotten:
+            for memory in filter(None, self._chunks):
+                memory.madvise(MADV_DONTNEED)  # the counts stay in the files, out of this process's memory
+        for number in range(len(self._chunks) - 3, 0, -1):
+            if self._chunks[number] is not None and self._holds_only(number, set(gone)):
+                with suppress(ResourceExhausted):  # on a full disk: the next time
+                    self._remove(number)
 
     def close(self) -> None:
         """Let go of the slot. Gauges return to 0; the counts stay, and so does the memory while someone holds it."""
         for blocks in self._blocks.values():
             for block in blocks:
                 block.reset_gauges()
+                self._leave(block)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
     def _inherit(self) -> None:
         for number in [number for slot, number, _ in list_chunks(self.directory) if slot == self.slot_number] or [0]:
+            if not self._chunks and number:
+                self._add_chunk()  # the first one has the crash slots
             while len(self._chunks) < number:
-                self._add_chunk()
+                self._take_up(None)
             self._open_chunk(number)
         instance = int(self.instance, 16)
-        for memory in self._chunks:
+        for memory in filter(None, self._chunks):
             memoryview(memory).cast("Q")[INSTANCE_CELL] = instance
         for number in range(CRASH_SLOTS):
-            CrashSlot(_crash_cells(self._chunks[0], number)).leave_last()
+            CrashSlot(crash_cells(self._memory(0), number)).leave_last()
         for blocks in self._blocks.values():
             for block in blocks:
                 block.settle(Outcome.LOST)
+                self._leave(block)
 
     def _open_chunk(self, number: int) -> None:
         path = chunk_path(self.directory, self.slot_number, number)
@@ -166,25 +207,66 @@ class Segment:
             self.moved.append(f"{path.name}: {error}")
             self._add_chunk()
             return
-        self._chunks.append(memory)
+        self._take_up(memory)
         for record in records:
             self._enlist(number, record)
 
+    def _take_up(self, memory: mmap | None) -> None:
+        self._chunks.append(memory)
+        self._contents.append(_Content())
+
+    def _memory(self, number: int) -> mmap:
+        memory = self._chunks[number]
+        assert memory is not None  # the first one and the last two are never removed
+        return memory
+
+    def _holds_only(self, number: int, gone: set[Key]) -> bool:
+        own = self._contents[number]
+        return not own.stays and own.versions | own.marks <= gone and not any(map(self._is_held, own.versions))
+
+    def _leave(self, block: Block) -> None:
+        """Say until when a version is shown, if it is one and is not held. A later time is of another boot, when the
+        clock was another."""
+        if block.spec.kind == VERSION and not block.family(STATE)[0]:
+            cell, until = block.family(UNTIL), self.until()
+            if not 0 < cell[0] <= until:
+                cell[0] = until
+
+    def _is_held(self, key: Key) -> bool:
+        """Whether a version has come back since somebody looked."""
+        marks = self._blocks.get(version_spec(key[0], int(key[1])).text, ())
+        return any(not mark.family(UNTIL)[0] for mark in marks)
+
+    def _remove(self, number: int) -> None:
+        """Remove a chunk. A version's own block stays as long as any count of it does, in another place if need be:
+        without it what is left would be shown again. Raises ResourceExhausted."""
+        left = set[Key]().union(*(content.versions for at, content in enumerate(self._contents) if at != number))
+        for key in self._contents[number].marks:
+            spec = version_spec(key[0], int(key[1]))
+            self._blocks.pop(spec.text, None)
+            if key in left:
+                self.new_block(spec).family(UNTIL)[0] = LONG_AGO
+        chunk_path(self.directory, self.slot_number, number).unlink(missing_ok=True)
+        self._chunks[number], self._contents[number] = None, _Content()
+
     def _enlist(self, number: int, record: Record) -> Block:
-        block = Block(self._chunks[number], record)
+        block = Block(self._memory(number), record)
+        self._contents[number].add(record.spec)
+        if (key := leaves(record.spec)) is not None:
+            self._texts.setdefault(key, []).append(record.spec.text)
         if record.spec.kind == _TOKEN_KIND:
-            self._tokens[record.spec.text] = number << _TOKEN_SHIFT | record.head * 8
+            self._tokens[record.spec.text] = number << TOKEN_SHIFT | record.head * 8
         else:
             self._blocks.setdefault(record.spec.text, []).append(block)
         return block
 
     def _free(self, number: int) -> int:
         memory = self._chunks[number]
-        return len(memory) - int(memoryview(memory).cast("Q")[USED_CELL])
+        return 0 if memory is None else len(memory) - int(memoryview(memory).cast("Q")[USED_CELL])
 
     def _add_chunk(self) -> None:
         number = len(self._chunks)
-        if number >= MAX_CHUNKS:
+        if sum(memory is not None for memory in self._chunks) >= MAX_CHUNKS:
             raise ResourceExhausted(
                 f"the counters are full: {MAX_CHUNKS} files of worker {self.slot_number} are in use"
             )
@@ -196,74 +278,15 @@ class Segment:
             raise ResourceExhausted(
                 f"no room for {need} in the state directory: {os.strerror(error.errno or 0)}"
             ) from error
-        self._chunks.append(map_chunk(path, writable=True))
+        self._take_up(map_chunk(path, writable=True))
 
 
-def slots(directory: Path) -> list[int]:
-    """The slots that have counts, of live workers and of dead ones."""
-    return sorted({slot for slot, _, _ in list_chunks(directory)})
-
-
-def settle(directory: Path, slot: int, blamed: tuple[str, int] | None = None) -> int:
-    """After a death and before the replacement starts: book what was in flight, as `error` of the blamed (model,
-    version) and as `lost` of the others; clear the gauges. Returns how many were booked. Raises FailedPrecondition
-    while a process holds the slot."""
-    if slot not in slots(directory):
-        return 0
-    lock, booked = _take(directory, slot), 0
-    try:
-        for memory in _readable(directory, slot, writable=True).values():
-            for record in read_records(memory):
-                labels = record.spec.labels
-                guilty = blamed is not None and (labels.get("model"), labels.get("version")) == (
-                    blamed[0],
-                    str(blamed[1]),
-                )
-                booked += Block(memory, record).settle(Outcome.ERROR if guilty else Outcome.LOST)
-    finally:
-        os.close(lock)
-    return booked
-
-
-def restarted(directory: Path, slot: int) -> None:
-    """After `settle`: note that the worker is replaced. Kept with the counts, so that any process can show it."""
-    for memory in _readable(directory, slot, writable=True).values():
-        for record in read_records(memory):
-            if record.spec.kind == WORKER:
-                Block(memory, record).family(RESTARTS)[0] += 1
-                return
-
-
-def open_slots(directory: Path, slot: int) -> list[OpenSlot]:
-    """What a dead worker was running; to be read before the replacement opens the slot."""
-    chunks, found = _readable(directory, slot), list[OpenSlot]()
-    for number in range(CRASH_SLOTS) if 0 in chunks else ():
-        token, body_hash, entered_ns, more = _crash_cells(chunks[0], number)
-        memory = chunks.get(token >> _TOKEN_SHIFT)
-        if token == 0 or memory is None:
-            continue
-        labels = read_record(memory, token & (1 << _TOKEN_SHIFT) - 1).spec.labels
-        version = labels["model"], int(labels["version"]), labels["digest"]
-        bodies = [body_hash] if more in (0, ALONE) else _bodies(chunks, number, more)
-        found += [OpenSlot(*version, body, entered_ns, more == ALONE) for body in bodies]
-    return found
-
-
-def _together_spec(number: int) -> BlockSpec:
+def together_spec(number: int) -> BlockSpec:
+    """The list of a crash slot."""
     return BlockSpec(TOGETHER, {"slot": str(number)}, ((BODIES, MOST_BODIES),), gauges=(BODIES,))
 
 
-def _bodies(chunks: dict[int, mmap], number: int, count: int) -> list[int]:
-    """The list of a crash slot."""
-    wanted = _together_spec(number).text
-    for memory in chunks.values():
-        for record in read_records(memory):
-            if record.spec.text == wanted:
-                return list(Block(memory, record).family(BODIES)[: min(count, MOST_BODIES)])
-    return []
-
-
-def _take(directory: Path, slot: int) -> int:
+def take(directory: Path, slot: int) -> int:
     """A lock that ends with the process. Raises FailedPrecondition when someone has it."""
     lock = os.open(directory / f"worker-{slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -274,19 +297,7 @@ def _take(directory: Path, slot: int) -> int:
     return lock
 
 
-def _readable(directory: Path, slot: int, *, writable: bool = False) -> dict[int, mmap]:
-    """The chunks of a slot by number, without those that this layout cannot read."""
-    chunks = {}
-    for number, path in [(number, path) for owner, number, path in list_chunks(directory) if owner == slot]:
-        try:
-            memory = map_chunk(path, writable=writable)
-            list(read_records(memory))
-        except (Damaged, FileNotFoundError):
-            continue
-        chunks[number] = memory
-    return chunks
-
-
-def _crash_cells(memory: mmap, number: int) -> memoryview:
+def crash_cells(memory: mmap, number: int) -> memoryview:
+    """The cells of a crash slot, in the first chunk."""
     start = CRASH_SLOTS_CELL + number * CRASH_SLOT_CELLS
     return memoryview(memory).cast("Q")[start : start + CRASH_SLOT_CELLS]

@@ -7,7 +7,8 @@ from router import telemetry
 from router.drift import Counts
 from router.drift_windows import Bad, Subject
 from router.input_match import Arm, Split
-from router.inputs import BAD, INPUTS, QUALITY, FeatureCounts, input_counts
+from router.inputs import BAD, QUALITY, FeatureCounts, input_counts
+from router.leaving import INPUTS
 from router.routes import Route, Variant
 from router.tally import BlockCopy, by_epoch, total
 from router.telemetry import WatchedFamily, watched_of

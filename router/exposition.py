@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic_ns
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -21,8 +22,9 @@ from router.exposures import ExposureUse
 from router.familiar import FamiliarReader
 from router.goldens import GOLDEN
 from router.histograms import Histogram
-from router.inputs import INPUTS, QUALITY, input_counts
+from router.inputs import QUALITY, input_counts
 from router.layout import ASSIGNED, OUTCOME, REJECTED, RESTARTS, SHED, WORKER, How, Outcome
+from router.leaving import INPUTS
 from router.metrics import METRICS, VARIANT_LABELS, Labels, Sample, label_text
 from router.mirrors import DIFFERENCE_EDGES, MIRROR, counts_of
 from router.rewards import BAD, FEEDBACK, GOOD, ISSUED, REFUSALS, REFUSED, REFUSED_FEEDBACK
@@ -83,7 +85,7 @@ class Exposition(Collector):
     """Reads all segments of `directory` when asked. `extra` is called once a scrape."""
 
     def __init__(self, directory: Path, extra: Callable[[], Extra]) -> None:
-        self._reader = Reader(directory)
+        self._reader = Reader(directory, clock=monotonic_ns)
         self._extra = extra
 
     def describe(self) -> Iterable[Metric]:

@@ -7,6 +7,7 @@ form of the page that they join.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic_ns
 
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -50,7 +51,7 @@ class FamiliarReader:
     """Reads all segments of `directory`, for `which` names."""
 
     def __init__(self, directory: Path, which: Familiarity) -> None:
-        self._reader = Reader(directory)
+        self._reader = Reader(directory, clock=monotonic_ns)
         self._which = which
 
     def read(self) -> Familiar:

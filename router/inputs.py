@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from router.blocks import Block
 from router.drift import Counts, ValueKind
 from router.layout import BlockSpec
+from router.leaving import INPUTS
 from router.tally import BlockCopy, labels_of
 from router.telemetry import Recorder, SeriesName
 
-INPUTS = "inputs"
 QUALITY = ("ok", "missing", "out_of_range", "unseen", "wrong_type")
 BAD = QUALITY[1:]
 DROPPED_INPUTS = ("queue_full", "too_large")

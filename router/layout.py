@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 MAGIC = int.from_bytes(b"SERINCNT", "little")
-LAYOUT_VERSION = 5
+LAYOUT_VERSION = 6
 CHUNK_BYTES = 4 * 1024 * 1024
 HEADER_BYTES = 4096
 

@@ -54,6 +54,7 @@ def returning_series(segment: Segment, given: Given, minutes: int) -> RewardSeri
     """Where to count what comes back. For an epoch that is older than all that are kept apart: with those of `past`.
     Raises ResourceExhausted without room."""
     spec = reward_spec(given, minutes)
+    segment.note_gone(given.model, given.version)  # what comes so late must not stay for good
     found = _of_epoch(segment, spec, given)
     if found is None:
         oldest = _oldest(segment, spec)

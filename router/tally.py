@@ -6,10 +6,11 @@ checksum of the whole file, then of each block, and not taken apart again.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from mmap import mmap
+from mmap import MADV_DONTNEED, mmap
 from operator import add, sub
 from pathlib import Path
 from threading import Lock
@@ -19,15 +20,19 @@ from xxhash import xxh3_64_intdigest
 from router.layout import (
     EPOCH,
     HEADER_BYTES,
+    RECORD_BYTES,
+    RECORD_HEADER_BYTES,
     USED_CELL,
     BlockSpec,
     Damaged,
     Record,
     list_chunks,
     map_chunk,
+    read_record,
     read_records,
     record_bytes,
 )
+from router.leaving import INPUTS, UNTIL, VERSION, Key, gone, key_of
 
 _TRIES = 3
 
@@ -48,15 +53,20 @@ class BlockCopy:
 
 @dataclass(slots=True)
 class _Chunk:
-    """One file. `seen`: the checksum of all records when they were copied last; `kept`: each with its own checksum."""
+    """One file. `records` by the byte where each begins; `marks`: of those, the versions' own; `hidden`: where those of
+    versions begin that are shown no more. `seen`: the checksum of all when they were copied last; `kept`: each with its
+    own checksum."""
 
     inode: tuple[int, int]
     memory: mmap
     slot: int
-    records: list[Record] = field(default_factory=list)
+    records: dict[int, Record] = field(default_factory=dict)
+    marks: list[tuple[Key, int]] = field(default_factory=list)
+    hidden: dict[Key, list[int]] = field(default_factory=dict)
     end: int = HEADER_BYTES
     seen: int | None = None
-    kept: list[tuple[int, BlockCopy]] = field(default_factory=list)
+    kept: dict[int, tuple[int, BlockCopy]] = field(default_factory=dict)
+    without: tuple[int, frozenset[Key]] = (0, frozenset())
 
     def refresh(self) -> None:
         """Learn the records that were added. A broken one ends the chunk for us until its owner puts it aside."""
@@ -64,14 +74,34 @@ class _Chunk:
             return
         try:
             for record in read_records(self.memory, self.end):
-                self.records.append(record)
+                self.records[record.head * 8] = record
                 self.end += record_bytes(record.spec)
+                if record.spec.kind == VERSION and (key := key_of(record.spec)) is not None:
+                    self.marks.append((key, record.cells + record.spec.spans[UNTIL].start))
         except Damaged:
             return
 
+    def untils(self) -> Iterator[tuple[Key, int]]:
+        """Until when each version is shown, as far as this worker says."""
+        words = memoryview(self.memory).cast("Q")
+        return ((key, words[cell]) for key, cell in self.marks)
+
+    def hide(self, gone: frozenset[Key]) -> None:
+        """Let go of what is known of versions that are shown no more, and take up again those that are."""
+        if self.without == (self.end, gone):
+            return
+        self.without, self.seen = (self.end, gone), None
+        for key in self.hidden.keys() - gone:
+            self.records |= {start: read_record(self.memory, start) for start in self.hidden.pop(key)}
+        for start, record in list(self.records.items()):
+            whose = key_of(record.spec)
+            if whose is not None and whose in gone and record.spec.kind != INPUTS:
+                self.hidden.setdefault(whose, []).append(start)
+                del self.records[start]
+
     def copies(self) -> list[BlockCopy]:
         """All blocks as they are now."""
-        return [_copy(self.memory, record, self.slot) for record in self.records]
+        return [_copy(self.memory, record, self.slot) for record in self.records.values()]
 
     def moved(self) -> bool:
         """Copy what is not as it was when it was copied last; whether there was any. Checksums are taken before the
@@ -80,54 +110,79 @@ class _Chunk:
         seen = self._checksum(HEADER_BYTES, self.end)
         if seen == self.seen:
             return self._moved_gauges()
-        self.seen, kept = seen, []
-        for number, record in enumerate(self.records):
-            first = record.head * 8
-            own = self._checksum(first, first + record_bytes(record.spec))
-            known = self.kept[number] if number < len(self.kept) else None
+        self.seen, kept = seen, {}
+        for start, record in self.records.items():
+            own, known = self._checksum(start, start + record_bytes(record.spec)), self.kept.get(start)
             is_known = known is not None and known[0] == own and not record.spec.gauges
-            kept.append(known if known is not None and is_known else (own, _copy(self.memory, record, self.slot)))
+            kept[start] = known if known is not None and is_known else (own, _copy(self.memory, record, self.slot))
         self.kept = kept
         return True
 
     def _moved_gauges(self) -> bool:
         moved = False
-        for number, (own, known) in enumerate(self.kept):
-            if known.spec.gauges and (now := _copy(self.memory, self.records[number], self.slot)) != known:
-                self.kept[number], moved = (own, now), True
+        for start, (own, known) in self.kept.items():
+            if known.spec.gauges and (now := _copy(self.memory, self.records[start], self.slot)) != known:
+                self.kept[start], moved = (own, now), True
         return moved
 
     def _checksum(self, first: int, end: int) -> int:
         return xxh3_64_intdigest(memoryview(self.memory)[first:end])
 
 
+def _never() -> int:
+    return 0
+
+
 class Reader:
     """Reads all segments of a directory. Directory entries are parsed once; keep one Reader for many readings, from any
     thread. `keeps`: it keeps each reading for the next one, for who reads every few seconds whether anything moved;
-    while nothing did, each reading is the same value."""
+    while nothing did, each reading is the same value. `clock`: ns since the machine started; without one, versions that
+    are gone are read too."""
 
-    def __init__(self, directory: Path, *, keeps: bool = False) -> None:
+    def __init__(self, directory: Path, *, keeps: bool = False, clock: Callable[[], int] = _never) -> None:
         self.directory = directory
         self._keeps = keeps
+        self._clock = clock
         self._chunks: dict[Path, _Chunk] = {}
         self._last: Sequence[BlockCopy] = ()
         self._lock = Lock()
 
     def read(self) -> Sequence[BlockCopy]:
-        """All blocks of all slots. Chunks that this layout cannot read are left out."""
+        """All blocks of all slots. Chunks that this layout cannot read are left out, and versions that are gone."""
         with self._lock:
-            found: dict[Path, _Chunk] = {}
-            for slot, _, path in list_chunks(self.directory):
-                if (chunk := self._open(path, slot)) is not None:
-                    found[path] = chunk
-            same = list(map(id, found.values())) == list(map(id, self._chunks.values()))
-            self._chunks = found
-            if not self._keeps:
-                return [copy for chunk in found.values() for copy in chunk.copies()]
-            moved = [chunk.moved() for chunk in found.values()]
-            if any(moved) or not same:
-                self._last = [copy for chunk in found.values() for _, copy in chunk.kept]
-            return self._last
+            is_same = self._open_all()
+            found = self._read(self._chunks.values(), is_same)
+            self._put_down()
+            return found
+
+    def _put_down(self) -> None:
+        """What is in the files need not be in this process's memory as well."""
+        for chunk in self._chunks.values():
+            chunk.memory.madvise(MADV_DONTNEED)
+
+    def _read(self, chunks: Collection[_Chunk], is_same: bool) -> Sequence[BlockCopy]:
+        if not self._keeps:
+            return [copy for chunk in chunks for copy in chunk.copies()]
+        moved = [chunk.moved() for chunk in chunks]
+        if any(moved) or not is_same:
+            self._last = [copy for chunk in chunks for _, copy in chunk.kept.values()]
+        return self._last
+
+    def _gone(self, now_ns: int) -> frozenset[Key]:
+        return gone((mark for chunk in self._chunks.values() for mark in chunk.untils()), now_ns)
+
+    def _open_all(self) -> bool:
+        """Look at what there is, without what is shown no more. Whether the files are those of the last time."""
+        found: dict[Path, _Chunk] = {}
+        for slot, _, path in list_chunks(self.directory):
+            if (chunk := self._open(path, slot)) is not None:
+                found[path] = chunk
+        is_same = list(map(id, found.values())) == list(map(id, self._chunks.values()))
+        self._chunks = found
+        hidden = self._gone(self._clock())
+        for chunk in found.values():
+            chunk.hide(hidden)
+        return is_same
 
     def _open(self, path: Path, slot: int) -> _Chunk | None:
         try:
@@ -140,6 +195,27 @@ class Reader:
             return None
         known.refresh()
         return known
+
+
+def gone_by(directory: Path, now_ns: int) -> frozenset[Key]:
+    """The versions that readers show no more at this time. It keeps nothing, and parses only what it needs."""
+    found = list[tuple[Key, int]]()
+    for _, _, path in list_chunks(directory):
+        with suppress(FileNotFoundError, Damaged):
+            found += _marks(map_chunk(path))
+    return gone(found, now_ns)
+
+
+def _marks(memory: mmap) -> Iterator[tuple[Key, int]]:
+    words, start = memoryview(memory).cast("Q"), HEADER_BYTES
+    used, head = int(words[USED_CELL]), f'["{VERSION}",'.encode()
+    while start < used and (size := words[start // 8 + RECORD_BYTES]):
+        entry = start + RECORD_HEADER_BYTES
+        if memory[entry : entry + len(head)] == head:
+            record = read_record(memory, start)
+            if (key := key_of(record.spec)) is not None:
+                yield key, words[record.cells + record.spec.spans[UNTIL].start]
+        start += size
 
 
 def read_all(directory: Path) -> Sequence[BlockCopy]:

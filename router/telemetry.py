@@ -40,6 +40,7 @@ from router.layout import (
     How,
     Outcome,
 )
+from router.leaving import VERSION, version_spec
 
 __all__ = [
     "FAILED_NS",
@@ -52,6 +53,7 @@ __all__ = [
     "PHASES",
     "PHASE_EDGES_US",
     "TIME_NS",
+    "VERSION",
     "How",
     "Outcome",
     "Recorder",
@@ -63,7 +65,7 @@ __all__ = [
     "latency_of",
 ]
 
-VARIANT, VERSION = "variant", "version"
+VARIANT = "variant"
 SERVED = "served"
 """What a variant answered in the place of another: the same families as a variant's, and never part of its own."""
 
@@ -125,8 +127,14 @@ class VersionGauges:
         self._cells = block.cells
 
     def state(self, state: str) -> None:
-        """One of STATES; "ABSENT" when the worker has let go of it."""
+        """One of STATES, of a version that the worker holds or tries to."""
         self._cells[0] = STATES.index(state)
+        self._cells[2] = 0
+
+    def gone(self, until_ns: int) -> None:
+        """The worker has let go of it; its counts are shown until then, 0 for ever."""
+        self._cells[0] = 0
+        self._cells[2] = until_ns
 
     def queued(self, requests: int) -> None:
         """How many wait for a place to run."""
@@ -178,9 +186,7 @@ class Recorder:
         return bind(self.epoch_block(virtual_spec(name, watched), name.epoch, now_ns))
 
     def version(self, model: str, version: int) -> VersionGauges:
-        labels = {"model": model, "version": str(version)}
-        families = (("state", 1), ("queued", 1))
-        return VersionGauges(self.segment.block(BlockSpec(VERSION, labels, families, gauges=("state", "queued"))))
+        return VersionGauges(self.segment.block(version_spec(model, version)))
 
     def worker(self) -> WorkerSeries:
         return WorkerSeries(self.segment.block(BlockSpec(WORKER, {}, ((REJECTED, 32), (RESTARTS, 1)))))

@@ -19,7 +19,7 @@ class Gauges:
         for key in states.keys() - self._gauges.keys():
             self._gauges[key] = self._recorder.version(*key)
         for key in self._gauges.keys() - states.keys():
-            self._gauges.pop(key).state("ABSENT")
+            self._gauges.pop(key).gone(self._recorder.segment.until())
         for key, gauges in self._gauges.items():
             gauges.state(states[key].state.value)
             loaded = engine.peek(*key)

@@ -72,7 +72,7 @@ class Outside:
 def outside_of(settings: Settings, controller: Controller, clock: Callable[[], float]) -> Outside:
     """`clock`: seconds since 1970, for signatures. Raises SettingsError when a secret is missing or cannot be read."""
     hooks = tuple(_hook(settings, name) for name in settings.hooks)
-    reader, sender = Reader(settings.state / "counters", keeps=True), Sender(clock)
+    reader, sender = Reader(settings.state / "counters", keeps=True, clock=monotonic_ns), Sender(clock)
     judge = Judge(reader.read, Sources(_sources(settings)), {hook.name: hook for hook in hooks}, sender)
     webhooks = Webhooks(controller, hooks, sender, Cursors(settings.state / CURSORS))
     webhooks.on_trouble = _tell_trouble

@@ -46,6 +46,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 MEBIBYTE = 1024 * 1024
+Keep = Annotated[float, Field(ge=0, le=366 * 86_400, allow_inf_nan=False)]
 Horizon = Annotated[float, Field(ge=0, le=30 * 86_400, allow_inf_nan=False)]
 MapBytes = Annotated[int, Field(ge=4096, le=1024 * MEBIBYTE)]
 
@@ -140,6 +141,9 @@ class Settings(AccessSettings, TransportSettings, SupplySettings, BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     access_log: bool = Field(False, description="Log every request as a line of its own.")
+    keep_gone_seconds: Keep = Field(
+        3600, description="How long the counts of a version are shown when it is gone; 0, or KServe's names: for ever."
+    )
     feedback_horizon_seconds: Horizon = Field(86_400, description="How late feedback may come; 0 takes none at all.")
     feedback_map_bytes: MapBytes = Field(4 * MEBIBYTE, description="Memory for the ids of feedback, 3 bytes each.")
     invocations_model: str = Field(

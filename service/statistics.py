@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter_ns
+from time import monotonic_ns, perf_counter_ns
 from typing import Any
 
 from router.statistics import VersionStatistics, statistics
@@ -17,7 +17,7 @@ class Statistics:
     """`counters`: the directory of all workers' counts; `now`: seconds since 1970."""
 
     def __init__(self, counters: Path, dataplane: Dataplane, now: Callable[[], float]) -> None:
-        self._reader = Reader(counters)
+        self._reader = Reader(counters, clock=monotonic_ns)
         self._dataplane = dataplane
         self._now = now
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from router import counters, reports
+from router import aftermath, reports
 from router.client import SupervisorLink
 from router.errors import SerinError
 from router.reports import WorkerProcess
@@ -265,11 +265,11 @@ class Supervisor:
         """Whom a death blames, and the request that is poison from now on."""
         directory = self.settings.state / "counters"
         try:
-            slots = counters.open_slots(directory, slot) if death.is_native else []
+            slots = aftermath.open_slots(directory, slot) if death.is_native else []
             found, convicted = blame(death, slots), self.dock.died(slots)
             culprit = (found.culprit.model, found.culprit.version) if found.culprit else None
-            lost = counters.settle(directory, slot, culprit)
-            counters.restarted(directory, slot)
+            lost = aftermath.settle(directory, slot, culprit)
+            aftermath.restarted(directory, slot)
         except (SerinError, OSError, ValueError) as error:
             self.log.error("the counters of a dead worker cannot be settled", slot=slot, reason=str(error))
             return Blame(), None

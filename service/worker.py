@@ -20,6 +20,7 @@ from router.exposition import Build, Exposition, Extra, RouteWeight, render
 from router.exposures import DIRECTORY as EXPOSURES
 from router.exposures import exposure_uses
 from router.familiar import FamiliarReader
+from router.leaving import MARGIN_NS, Keep
 from router.loopback import Http, Loopback
 from router.pairs import pairs_path
 from router.routes import RouteTable
@@ -45,6 +46,7 @@ from service.protocol.limits import Limits
 from service.renewals import CLIENTS, tls_samples
 from service.rest import create_rest
 from service.restraint import Toll
+from service.retiring import Retiring
 from service.runtime.allowed import Allowed, allowed_by, anything
 from service.runtime.engine import Engine
 from service.runtime.executor import Limits as RunLimits
@@ -107,7 +109,8 @@ class Worker:
     async def start(self) -> None:
         """Take up counters, engine and front end, fetch the first table and apply it; nothing listens yet."""
         settings = self.settings
-        segment = Segment.open(settings.state / "counters", self._place.slot)
+        keep, counters = self._keeping(), settings.state / "counters"
+        segment = Segment.open(counters, self._place.slot, keep=keep)
         self._stack.callback(segment.close)
         for moved in segment.moved:
             self.log.error("counters of another layout were put aside", file=moved)
@@ -150,6 +153,10 @@ class Worker:
         more = feedback, settings.invocations_model, settings.models, doorman
         goldens = Goldens(self.engine, self.recorder, settings.models, lambda: self.dataplane.table.routes)
         self._stack.push_async_callback(_cancelled, asyncio.create_task(goldens.run(), name="golden rows"))
+        if keep is not None:
+            margin_ns = min(MARGIN_NS, keep.nanos)
+            retiring = asyncio.create_task(Retiring(segment, counters, margin_ns).run(), name="retiring")
+            self._stack.push_async_callback(_cancelled, retiring)
         self.front = Front(self.dataplane, self.v2, bounds, rejected, about, statistics, shelf, *more)
         self.app = create_rest(self.front, self._metrics())
         await self._begin_to_follow()
@@ -171,6 +178,12 @@ class Worker:
         await self._keep(table)
         self._note_ready()
         return None
+
+    def _keeping(self) -> Keep | None:
+        """None where versions that are gone are shown for ever: as they must be under KServe's names, which add up
+        all versions of a model and may not go down."""
+        seconds, adds_up = self.settings.keep_gone_seconds, self.settings.familiar_metrics in ("kserve", "all")
+        return None if seconds == 0 or adds_up else Keep(int(seconds * 1e9), monotonic_ns)
 
     async def _connect(self) -> None:
         http = httpx.AsyncClient(base_url=self._place.controller, transport=self._transport, trust_env=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from router.counters import open_slots, settle
+from router.aftermath import open_slots, settle
 from router.exposition import Build, Exposition, Extra, render
 from router.layout import ASSIGNED, OUTCOME, Outcome
 from router.tally import BlockCopy, Reader, by_epoch, total

@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 import pytest
 
+from router.tally import Reader
 from service.settings import Settings
 from service.together import Together, gateway
 
@@ -21,9 +22,10 @@ MODEL, SECONDS = "digits", 30.0
 
 
 @pytest.fixture
-async def serin(tmp_path: Path) -> AsyncIterator[Together]:
+async def serin(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Together]:
     copytree(ROOT / "models/digits", tmp_path / "models/digits")
     settings = Settings(models=tmp_path / "models", state=tmp_path / "state", workers=1, scan_interval_seconds=0.1)
+    settings = settings.model_copy(update={"keep_gone_seconds": getattr(request, "param", 3600)})
     async with gateway(settings) as running:
         yield running
 
@@ -73,3 +75,21 @@ async def test_content_that_was_replaced_goes_before_anybody_asks_for_the_new(se
     coming.replace(file)
     await gone(first)
     await ask(serin)
+
+
+@pytest.mark.parametrize("serin", [0.5], indirect=True)
+async def test_the_counts_of_a_version_that_is_gone_go_after_a_while(serin: Together, tmp_path: Path) -> None:
+    await sessions(serin, 1, 2)
+    await ask(serin)
+    await ask(serin, "/versions/2")
+    segment = serin.worker.recorder.segment
+    before = {copy.spec.text for copy in Reader(tmp_path / "state/counters").read()}
+    own = {text for text in before if '"version":"2"' in text and not text.startswith('["version"')}
+    assert own & set(segment._blocks)
+    rmtree(tmp_path / "models/digits/2")
+    async with asyncio.timeout(SECONDS):
+        while own & set(segment._blocks):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    page = (await serin.http.get("/metrics")).text
+    assert 'serin_requests_total{assignment="split",model="digits",outcome="ok",variant="1",version="1"} 1.0' in page
+    assert 'version="2"' not in page

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from router import counters, layout
+from router.aftermath import OpenSlot, open_slots, settle, slots
 from router.blocks import Block
-from router.counters import OpenSlot, Segment, open_slots, settle, slots
+from router.counters import Segment
 from router.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from router.layout import ASSIGNED, OUTCOME, BlockSpec, Outcome
 from router.tally import Reader, by_epoch, read_all, total
@@ -72,7 +73,7 @@ def test_a_slot_has_one_writer_at_a_time(open_segment, tmp_path):
 
 
 def test_gauges_start_again_and_counts_do_not(open_segment):
-    spec = BlockSpec("version", {}, (("state", 1), ("loads", 1)), gauges=("state",))
+    spec = BlockSpec("now", {}, (("state", 1), ("loads", 1)), gauges=("state",))
     first = open_segment()
     first.block(spec).cells[0] = 5
     first.block(spec).cells[1] = 5

@@ -7,7 +7,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from router.counters import Segment, settle
+from router.aftermath import settle
+from router.counters import Segment
 from router.errors import ShedReason
 from router.exposition import Build, Exposition, Extra, RouteWeight, render
 from router.exposures import ExposureUse

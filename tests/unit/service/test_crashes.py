@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from router.counters import OpenSlot
+from router.aftermath import OpenSlot
 from service import crashes
 from service.crashes import Blame, Death, Suspect, blame, oom_kills, streak_after, wait_seconds
 
