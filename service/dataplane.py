@@ -64,7 +64,7 @@ class Dataplane:
         self.table = RouteTable()
         self.draining = False
         self._was_ready = False
-        self._let_go_of = -1
+        self._let_go_of = 0
 
     def swap(self, table: RouteTable) -> None:
         """Route by `table` from the next request on. Series are bound first: where that fails, the old table stays."""
@@ -81,11 +81,11 @@ class Dataplane:
                     left.recall()  # what waits there and has not begun is given to another (rulings 7)
 
     def let_go(self) -> None:
-        """Hold no version that the engine holds no more: to be called when versions have come or gone. What is counted
+        """Hold no version that the engine holds no more: to be called when versions may have gone. What is counted
         stays, and is found again by the next request."""
-        if self._let_go_of == self._engine.changes:
+        if self._let_go_of == self._engine.departures:
             return
-        self._let_go_of = self._engine.changes
+        self._let_go_of = self._engine.departures
         for model, bound in self._routes.items():
             bound.let_go(partial(self._holds, model))
 

@@ -65,7 +65,7 @@ class Engine:
     """Made and used on one event loop; `close` it there. `on_change` is called there after any change of `states`.
 
     `load_remote`: how versions elsewhere are loaded; None: not at all. `refusal`: why content may not be lent. While
-    `changes` is the same, so is what `peek` gives.
+    `changes` is the same, so is what `peek` gives; while `departures` is, nothing that it gave has gone.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Engine:
         self._counters = counters
         self.load_remote: LoadRemote | None = None
         self.refusal: Refusal = anything
-        self.changes = 0
+        self.changes = self.departures = 0
         self._load_pool = Pool(LOAD_THREADS, pool.marks, first_slot=LOAD_SLOT)
         self._records: dict[Key, _Record] = {}
         self._ready: dict[Key, Loaded] = {}
@@ -270,6 +270,7 @@ class Engine:
         loaded = self._lane(key, goal.digest, parts, (token, count))
         if target_of(goal.digest) is None:
             loaded.beside = lambda: self._lane(key, goal.digest, parts, (token, count))
+        self.departures += record.loaded is not None
         record.loaded = self._ready[key] = loaded
         self._change(record, VersionState.READY, "", goal.digest)
 
@@ -316,6 +317,7 @@ class Engine:
         loaded, record.loaded = self._ready.pop(key, None), None
         if loaded is None:
             return
+        self.departures += 1
         self._change(record, VersionState.UNLOADING, "", loaded.digest)
         if loaded.users:
             loaded.drained = asyncio.Event()
