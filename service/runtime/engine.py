@@ -16,7 +16,7 @@ from service.runtime.batcher import Batcher, BatchLimits
 from service.runtime.company import has_free_rows
 from service.runtime.executor import OnRun
 from service.runtime.loaded import Key, Loaded
-from service.runtime.loading import Loader, Parts, reason_of
+from service.runtime.loading import Loader, Moving, Parts, reason_of
 from service.runtime.pool import LOAD_SLOT, LOAD_THREADS, Pool
 from service.runtime.seats import Feeds
 
@@ -24,6 +24,9 @@ Counters = Callable[[str, int], RunCounter]
 """Where to count the runs of (model, version). May raise ResourceExhausted."""
 
 LoadRemote = Callable[[str, Target, Wanted], Awaitable[Parts]]
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 60.0
+"""Until a version is tried again whose files moved while they were read; twice as long each time."""
 
 log = logging.getLogger("engine")
 
@@ -49,7 +52,7 @@ def by_rows(count: RunCounter, batched: bool) -> OnRun:
 class _Record:
     """What is known of one version: what is wanted, what is done, and what serves."""
 
-    __slots__ = ("digest", "done", "loaded", "reason", "state", "task", "wanted")
+    __slots__ = ("digest", "done", "loaded", "pause", "reason", "state", "task", "wanted")
 
     def __init__(self) -> None:
         self.wanted: Wanted | None = None
@@ -59,6 +62,7 @@ class _Record:
         self.digest = ""
         self.loaded: Loaded | None = None
         self.task: asyncio.Task[None] | None = None
+        self.pause = FIRST_PAUSE_SECONDS
 
 
 class Engine:
@@ -85,6 +89,7 @@ class Engine:
         self.load_remote: LoadRemote | None = None
         self.refusal: Refusal = anything
         self.changes = self.departures = 0
+        self._closed = False
         self._load_pool = Pool(LOAD_THREADS, pool.marks, first_slot=LOAD_SLOT)
         self._records: dict[Key, _Record] = {}
         self._ready: dict[Key, Loaded] = {}
@@ -209,6 +214,7 @@ class Engine:
 
     async def close(self) -> None:
         """Stop loading and lend nothing more."""
+        self._closed = True
         for loaded in self._ready.values():
             loaded.close()
         self._ready.clear()
@@ -261,7 +267,11 @@ class Engine:
             if not isinstance(error, SerinError):
                 log.exception("cannot load %s:%d", *key)
             self._failed(record, goal, reason_of(error))
+            if isinstance(error, Moving):
+                asyncio.get_running_loop().call_later(record.pause, self._try_again, key, record, goal)
+                record.pause = min(2 * record.pause, LONGEST_PAUSE_SECONDS)
             return
+        record.pause = FIRST_PAUSE_SECONDS
         if (why := self._refused(goal.digest)) is not None:
             self._failed(record, goal, why)
             return
@@ -273,6 +283,12 @@ class Engine:
         self.departures += record.loaded is not None
         record.loaded = self._ready[key] = loaded
         self._change(record, VersionState.READY, "", goal.digest)
+
+    def _try_again(self, key: Key, record: _Record, goal: Wanted) -> None:
+        """Nobody else would: nothing changes any more once its files have come to rest."""
+        if not self._closed and self._records.get(key) is record and record.task is None and record.done == goal:
+            record.done = None
+            self._begin(key, record)
 
     def _lane(self, key: Key, digest: str, parts: Parts, told: tuple[int, RunCounter]) -> Loaded:
         """A queue before what was loaded. `told`: the token of the version, and where its runs are counted."""

@@ -34,6 +34,10 @@ ATTEMPTS = 3
 log = logging.getLogger("loading")
 
 
+class Moving(FailedPrecondition):
+    """What was read may not be what was looked at: a version's files, or its directory, changed meanwhile."""
+
+
 class Signed(Protocol):
     """A session here or elsewhere."""
 
@@ -82,7 +86,8 @@ class Loader:
     refusal: Refusal = anything
 
     def load(self, model: str, version: int, wanted: Wanted) -> Parts:
-        """Load what is wanted and nothing else. Raises FailedPrecondition with a reason fit to be shown.
+        """Load what is wanted and nothing else. Raises FailedPrecondition with a reason fit to be shown, Moving where
+        that may pass.
 
         That the content is the wanted one is seen from the stamp, before and after; where that differs, by its digest.
         An empty digest takes what is there.
@@ -93,7 +98,7 @@ class Loader:
             parts = self._load(model, version, wanted)
             if parts is not None:
                 return parts
-        raise FailedPrecondition("its files changed while they were read")
+        raise Moving("its files changed while they were read")
 
     def _load(self, model: str, version: int, wanted: Wanted) -> Parts | None:
         """None when what was read may not be what was looked at."""

@@ -12,14 +12,15 @@ from router.errors import DeadlineExceeded, NotFound, Unavailable
 from router.reports import VersionState
 from router.routes import Wanted
 from service.faults import Fault, FaultInjected
-from service.runtime import repository
+from service.runtime import engine as engine_module
+from service.runtime import loading, repository
 from service.runtime.engine import Engine
 from service.runtime.executor import Limits, Runnable
 from service.runtime.faulty import FaultySession
 from service.runtime.jobs import Recalled
 from service.runtime.loading import Loader
 from service.runtime.pool import NoMarks, Pool
-from service.runtime.session import Session
+from service.runtime.session import Session, SessionOptions
 from tests.unit.service.runtime.tiny import STRING, counting, identity, place, times
 
 X = {"x": np.array([[1, 2]], dtype=np.float32)}
@@ -101,6 +102,28 @@ async def test_what_is_wanted_is_loaded_warmed_up_and_lent(world: World) -> None
     assert loaded.output_names == ["y"]
     assert loaded.datatypes == {"y": "FP32"}
     assert world.changes >= 2
+
+
+async def test_files_that_moved_while_they_were_read_are_tried_again_when_they_rest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of one version do whose neighbours are pushed one after the other on a slow machine."""
+    place(world.models, "m", 1, times(3))
+    session, tries = loading.Session, list[str]()
+
+    def beside_a_push(path: str, options: SessionOptions) -> Session:
+        tries.append(path)
+        if len(tries) <= 2 * loading.ATTEMPTS:
+            (world.models / f"m/{len(tries) + 1}").mkdir()
+        return session(path, options)
+
+    monkeypatch.setattr(loading, "Session", beside_a_push)
+    monkeypatch.setattr(engine_module, "FIRST_PAUSE_SECONDS", 0.01)
+    await world.wish(1)
+    assert (world.state(), world.reason()) == (VersionState.UNAVAILABLE, "its files changed while they were read")
+    await until(lambda: world.state() is VersionState.READY)
+    assert world.answer() == 3.0
+    assert len(tries) == 2 * loading.ATTEMPTS + 1
 
 
 async def test_equal_content_counts_as_equally_costly(world: World) -> None:
