@@ -7,11 +7,22 @@ from pathlib import Path
 from time import perf_counter_ns
 
 _LETTERS = 100
+_LOOKS = 8
 
 
 def undisturbed_clock(run_queue: "RunQueue") -> Callable[[], int]:
     """A clock in nanoseconds for the thread of `run_queue`, which stands still while that waits for a processor."""
-    return lambda: perf_counter_ns() - run_queue.totals()[1]
+
+    def clock() -> int:
+        waited = run_queue.totals()[1]
+        for _ in range(_LOOKS):
+            now, before = perf_counter_ns(), waited
+            waited = run_queue.totals()[1]
+            if waited == before:  # else it waited between the two looks, and nobody knows on which side of `now`
+                break
+        return now - waited
+
+    return clock
 
 
 class RunQueue:

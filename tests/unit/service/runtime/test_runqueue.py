@@ -2,7 +2,11 @@
 
 from pathlib import Path
 from time import perf_counter_ns
+from types import SimpleNamespace
 
+import pytest
+
+from service.runtime import runqueue
 from service.runtime.runqueue import RunQueue, undisturbed_clock
 
 
@@ -34,3 +38,12 @@ def test_where_the_kernel_does_not_tell_nothing_was_waited(tmp_path: Path) -> No
     assert RunQueue(tmp_path / "none").waited() == 0
     (tmp_path / "odd").write_text("0\n")
     assert RunQueue(tmp_path / "odd").waited() == 0
+
+
+def test_a_wait_in_the_middle_of_a_look_at_the_clock_makes_no_time_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a run that took 10 us before a wait of 3 ms would seem to have taken less than nothing."""
+    waited, now = iter([0, 0, 0, 3_000_000, 3_000_000]), iter([100_000, 110_000, 3_111_000])
+    monkeypatch.setattr(runqueue, "perf_counter_ns", now.__next__)
+    clock = undisturbed_clock(SimpleNamespace(totals=lambda: (0, next(waited))))  # type: ignore[arg-type]
+    begun = clock()
+    assert clock() - begun == 11_000
