@@ -18,7 +18,6 @@ from service.http.connection import Connection
 from service.http.lane import lane_of
 from service.lifeline import Command, Lifeline, open_lifeline
 from service.listening import Port, PortOptions
-from service.priority import take_short_slices
 from service.renewals import CLIENTS, renewal_of
 from service.runtime.accused import accused_of
 from service.settings import Settings
@@ -171,7 +170,6 @@ def work(lifeline: Lifeline) -> None:
     """Be the worker that the lifeline says; does not return."""
     settings = Settings(**lifeline.config["settings"])
     sys.setswitchinterval(SWITCH_SECONDS)
-    take_short_slices()
     slot = lifeline.config["slot"]
     logs.configure(
         form=settings.log_format, level=settings.log_level, access=settings.access_log, process=f"worker-{slot}"

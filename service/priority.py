@@ -13,9 +13,7 @@ NICE: Final = 10
 
 SLICE_NS: Final = 100_000
 """The shortest there is: a thread that has the processor may keep it for so long when another one wakes up. By default
-that is some milliseconds, whatever the priorities are (EEVDF; settable since Linux 6.12). Who wakes up needs short ones
-as well: he gets the processor at once if what he asks of it ends before what the other one asks, else at the kernel's
-next tick."""
+that is some milliseconds, whatever the priorities are (EEVDF; settable since Linux 6.12)."""
 
 _NORMAL: Final = 0
 _SET_ATTRIBUTES: Final = {"x86_64": 314, "aarch64": 274}
@@ -35,13 +33,7 @@ def lower_priority(nice: int) -> None:
     thread = threading.get_native_id()
     lowest = min(19, os.getpriority(os.PRIO_PROCESS, thread) + nice)
     os.setpriority(os.PRIO_PROCESS, thread, lowest)
-    take_short_slices()
-
-
-def take_short_slices() -> None:
-    """Of the thread that calls and of what it starts, at the priority that it has. An older kernel has none."""
     number = _SET_ATTRIBUTES.get(platform.machine())
-    if sys.platform == "linux" and number is not None:
-        nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-        wanted = struct.pack(_FORM, struct.calcsize(_FORM), _NORMAL, 0, nice, 0, SLICE_NS, 0, 0)
-        ctypes.CDLL(None).syscall(number, 0, wanted, 0)
+    if number is not None:
+        wanted = struct.pack(_FORM, struct.calcsize(_FORM), _NORMAL, 0, lowest, 0, SLICE_NS, 0, 0)
+        ctypes.CDLL(None).syscall(number, 0, wanted, 0)  # an older kernel leaves the slice alone
