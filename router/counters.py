@@ -8,7 +8,7 @@ left: `router/aftermath.py`.
 
 import fcntl
 import os
-from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
 from mmap import MADV_DONTNEED, mmap
@@ -151,10 +151,10 @@ class Segment:
         """Until when the counts of a version are shown that goes now; 0: for ever."""
         return self._keep.until() if self._keep is not None else 0
 
-    def retire(self, gone: Collection[Key]) -> None:
+    def retire(self, gone: AbstractSet[Key]) -> None:
         """Forget versions that no reader shows any more, and remove the files that hold nothing else. What is counted
         of one of them from now on begins anew."""
-        lost = {key for key in self._texts.keys() & set(gone) if not self._is_held(key)}
+        lost = {key for key in self._texts.keys() & gone if not self._is_held(key)}
         forgotten = [text for key in lost for text in self._texts.pop(key)]
         for text in forgotten:
             self._blocks.pop(text, None)
@@ -163,7 +163,7 @@ class Segment:
             for memory in filter(None, self._chunks):
                 memory.madvise(MADV_DONTNEED)  # the counts stay in the files, out of this process's memory
         for number in range(len(self._chunks) - 3, 0, -1):
-            if self._chunks[number] is not None and self._holds_only(number, set(gone)):
+            if self._chunks[number] is not None and self._holds_only(number, gone):
                 with suppress(ResourceExhausted):  # on a full disk: the next time
                     self._remove(number)
 
@@ -220,7 +220,7 @@ class Segment:
         assert memory is not None  # the first one and the last two are never removed
         return memory
 
-    def _holds_only(self, number: int, gone: set[Key]) -> bool:
+    def _holds_only(self, number: int, gone: AbstractSet[Key]) -> bool:
         own = self._contents[number]
         return not own.stays and own.versions | own.marks <= gone and not any(map(self._is_held, own.versions))
 

@@ -187,8 +187,7 @@ class Engine:
             return  # it is being loaded or unloaded: that will tell
         if record.loaded is None:
             if not reason:
-                record.done = None
-                self._begin(key, record)
+                self._load_anew(key, record)
         elif reason and self._ready.pop(key, None) is not None:
             self._change(record, VersionState.UNAVAILABLE, reason, record.loaded.digest)
         elif not reason and key not in self._ready:
@@ -204,8 +203,7 @@ class Engine:
             if record.loaded is not None and (why := self._refused(record.loaded.digest)) is not None:
                 record.task = asyncio.create_task(self._withdraw(key, record, why), name=f"withdraw {key[0]}:{key[1]}")
             elif record.loaded is None and record.wanted is not None and self._refused(record.wanted.digest) is None:
-                record.done = None
-                self._begin(key, record)
+                self._load_anew(key, record)
 
     async def settled(self) -> None:
         """Wait until everything that is wanted was loaded or has failed, and all else is gone."""
@@ -228,6 +226,11 @@ class Engine:
     def _begin(self, key: Key, record: _Record) -> None:
         if record.wanted != record.done and record.task is None:
             record.task = asyncio.create_task(self._steer(key, record), name=f"steer {key[0]}:{key[1]}")
+
+    def _load_anew(self, key: Key, record: _Record) -> None:
+        """What came of the last try no longer counts."""
+        record.done = None
+        self._begin(key, record)
 
     async def _steer(self, key: Key, record: _Record) -> None:
         try:
@@ -287,8 +290,7 @@ class Engine:
     def _try_again(self, key: Key, record: _Record, goal: Wanted) -> None:
         """Nobody else would: nothing changes any more once its files have come to rest."""
         if not self._closed and self._records.get(key) is record and record.task is None and record.done == goal:
-            record.done = None
-            self._begin(key, record)
+            self._load_anew(key, record)
 
     def _lane(self, key: Key, digest: str, parts: Parts, told: tuple[int, RunCounter]) -> Loaded:
         """A queue before what was loaded. `told`: the token of the version, and where its runs are counted."""

@@ -70,11 +70,10 @@ class Turn:
 
 class Job(Generic[Result]):
     """One run in a thread of the pool; `work` is called there with the job, so that it need not hold it and its inputs
-    in a circle, and with the switch that `abandon` throws. `cpu_ns`: what
-    it took of the thread's own time, which knows nothing of what else the machine did. `runs`: what was run in it, how
-    long each took and when it began; the loop counts them when the job has ended. `bodies`: of those that run together;
-    `alone`: it is the trial of a suspect. `abandoned_after_ns`: how long it had
-    run when it was given up; 0: it was not, or had not begun."""
+    in a circle, and with the switch that `abandon` throws. `cpu_ns`: what it took of the thread's own time, which knows
+    nothing of what else the machine did. `runs`: what was run in it, how long each took and when it began; the loop
+    counts them when the job has ended. `bodies`: of those that run together; `alone`: it is the trial of a suspect.
+    `abandoned_after_ns`: how long it had run when it was given up; 0: it was not, or had not begun."""
 
     def __init__(self, work: "Callable[[Job[Result], Switch], Result]", switch: Switch) -> None:
         self._work = work
