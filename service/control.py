@@ -36,7 +36,7 @@ from service.faults import Faults
 from service.judging import outside_of
 from service.lifeline import Command, Lifeline, open_lifeline
 from service.listening import Port, PortOptions
-from service.priority import lower_priority
+from service.priority import give_way
 from service.renewals import ADMIN, renewal_of, tls_samples
 from service.settings import Settings
 
@@ -54,7 +54,7 @@ def main() -> None:
     """Serve the admin API until the supervisor closes the pipe. Exit code 1 and one log line when that cannot begin."""
     lifeline = open_lifeline()
     settings = Settings(**lifeline.config["settings"])
-    lower_priority(0)
+    give_way()
     logs.configure(form=settings.log_format, level=settings.log_level, access=settings.access_log, process="controller")
     try:
         asyncio.run(serve(lifeline, settings))

@@ -24,7 +24,7 @@ from router.reports import InventoryReport
 from service import logs
 from service.lifeline import Lifeline, open_lifeline
 from service.memory import available_memory
-from service.priority import lower_priority
+from service.priority import give_way
 from service.runtime.allowed import allowed_by
 from service.runtime.ledger import Ledger, alarm
 from service.runtime.packed import Packed
@@ -141,7 +141,7 @@ def main() -> None:
     """Take stock until the supervisor closes the pipe. Exit code 1 and one log line when that cannot begin."""
     lifeline = open_lifeline()
     settings = Settings(**lifeline.config["settings"])
-    lower_priority(0)
+    give_way()
     logs.configure(form=settings.log_format, level=settings.log_level, process="inventory")
     try:
         ledger = Ledger(settings.state)

@@ -11,9 +11,14 @@ from typing import Final
 NICE: Final = 10
 """Much lower, and on a busy machine such a thread would hold up the interpreter by what it runs itself."""
 
-SLICE_NS: Final = 100_000
-"""The shortest there is: a thread that has the processor may keep it for so long when another one wakes up. By default
-that is some milliseconds, whatever the priorities are (EEVDF; settable since Linux 6.12)."""
+SHORT_SLICE_NS: Final = 100_000
+"""The shortest there is, for threads: one that holds the interpreter must not wait for another to end a long one."""
+
+LONG_SLICE_NS: Final = 20_000_000
+"""For processes. Whoever wakes up has the processor at once from one that asks for longer slices than its own (EEVDF;
+settable since Linux 6.12); from one with slices of the usual length or shorter at the next tick, up to 4 ms later."""
+
+USUAL_SLICE_NS: Final = 0
 
 _NORMAL: Final = 0
 _SET_ATTRIBUTES: Final = {"x86_64": 314, "aarch64": 274}
@@ -24,10 +29,22 @@ _FORM: Final = "=IIQiIQQQ"
 
 
 def lower_priority(nice: int) -> None:
-    """Of the thread that calls and of what it starts, below its process; only Linux has priorities of threads.
+    """Of the thread that calls, below its process, in the shortest slices; only Linux has priorities of threads."""
+    _set(nice, SHORT_SLICE_NS)
 
-    With 0 it has as much of the processor as others, in the shortest slices.
-    """
+
+def give_way() -> None:
+    """Of a process, to be called before it has threads: it has as much of the processor as others, and is interrupted
+    by whoever wakes up. What it starts does so too."""
+    _set(0, LONG_SLICE_NS)
+
+
+def give_way_no_more() -> None:
+    """For a process that one which gives way has started."""
+    _set(0, USUAL_SLICE_NS)
+
+
+def _set(nice: int, slice_ns: int) -> None:
     if sys.platform != "linux":
         return
     thread = threading.get_native_id()
@@ -35,5 +52,5 @@ def lower_priority(nice: int) -> None:
     os.setpriority(os.PRIO_PROCESS, thread, lowest)
     number = _SET_ATTRIBUTES.get(platform.machine())
     if number is not None:
-        wanted = struct.pack(_FORM, struct.calcsize(_FORM), _NORMAL, 0, lowest, 0, SLICE_NS, 0, 0)
+        wanted = struct.pack(_FORM, struct.calcsize(_FORM), _NORMAL, 0, lowest, 0, slice_ns, 0, 0)
         ctypes.CDLL(None).syscall(number, 0, wanted, 0)  # an older kernel leaves the slice alone

@@ -20,6 +20,7 @@ from service.children import ChildSpec, Facts, Keeper, Spare
 from service.crashes import Blame, Death, Rests, Suspect, blame, read_oom_kills
 from service.dock import Dock, plain, suspect_from
 from service.listeners import Listeners, open_listeners
+from service.priority import give_way
 from service.renewals import ADMIN, CLIENTS, Kept
 from service.settings import Settings
 
@@ -65,6 +66,7 @@ def serve(settings: Settings, announce: Callable[[Gateway], None], modules: dict
 
     Raises SettingsError and PortTaken before anything was started. `modules`: other children for the roles (tests).
     """
+    give_way()
     preflight.raise_open_files()
     preflight.require_models(settings)
     preflight.require_secrets(settings)

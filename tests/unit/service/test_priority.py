@@ -1,12 +1,21 @@
 """A thread that stands back, and the others that do not."""
 
+import ctypes
 import os
+import platform
+import struct
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.priority import lower_priority
+from service.priority import LONG_SLICE_NS, SHORT_SLICE_NS, give_way, give_way_no_more, lower_priority
+
+FORM = "=IIQiIQQQ"
+GET_ATTRIBUTES = {"x86_64": 315, "aarch64": 275}
+"""The number of the system call sched_getattr."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="single threads have priorities on Linux only")
@@ -24,3 +33,33 @@ def test_only_the_thread_that_asks_stands_back_and_by_so_much() -> None:
     thread.join()
     assert seen == [min(19, before + 3), 19]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+
+
+def slice_ns() -> int:
+    """The slices that the thread asks for; 0 where the kernel does not tell."""
+    number, room = GET_ATTRIBUTES.get(platform.machine()), ctypes.create_string_buffer(struct.calcsize(FORM))
+    if sys.platform != "linux" or number is None or ctypes.CDLL(None).syscall(number, 0, room, len(room), 0):
+        return 0
+    return int(struct.unpack(FORM, room.raw)[5])
+
+
+def test_a_process_that_gives_way_asks_for_long_slices_and_a_thread_for_short_ones() -> None:
+    def seen(calls: Callable[[], None]) -> tuple[int, int]:
+        def work() -> tuple[int, int]:
+            calls()
+            return slice_ns(), os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(work).result()
+
+    def both() -> None:
+        give_way()
+        give_way_no_more()
+
+    usual, nice = seen(lambda: None)
+    if not usual:
+        pytest.skip("this kernel does not tell the slices of a thread")
+    assert seen(give_way) == (LONG_SLICE_NS, nice)
+    assert seen(both) == (usual, nice)
+    assert seen(lambda: lower_priority(1)) == (SHORT_SLICE_NS, min(19, nice + 1))
+    assert SHORT_SLICE_NS < usual < LONG_SLICE_NS
