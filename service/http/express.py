@@ -13,8 +13,9 @@ from service.bound import Pick
 from service.dataplane import Dataplane
 from service.feedback import Stamp
 from service.guards import Guards
-from service.http.line import Carriage, Line, Passenger, Turn
+from service.http.line import Carriage, Line, Passenger
 from service.http.replies import CODINGS, HEADER
+from service.http.turn import Turn
 from service.protocol.limits import Limits
 from service.protocol.short import SHORT_BYTES, is_plain, read_one, ready
 

@@ -125,7 +125,7 @@ class Lane(Connection):
                 ride.body = Gathered(ride.body)
             ride.body.add(body)
         if len(ride.body) > self.v2.max_body_bytes:
-            self._refuse(ride, too_large(self.v2.max_body_bytes))
+            self.refuse(ride, too_large(self.v2.max_body_bytes))
 
     def on_message_complete(self) -> None:
         self._between = True
@@ -213,7 +213,7 @@ class Lane(Connection):
         super().expire(oldest)
         ride = self.cycle
         if isinstance(ride, Ride) and self.body_since is not None and self.body_since < oldest:
-            self._refuse(ride, RequestTimeout("the body did not arrive in time"))
+            self.refuse(ride, RequestTimeout("the body did not arrive in time"))
         if self.idle_since is not None and self.loop.time() - self.idle_since > self.timeout_keep_alive:
             self.timeout_keep_alive_handler()
 
@@ -253,7 +253,7 @@ class Lane(Connection):
         try:
             self.v2.admit(arrival, declared_bytes)
         except SerinError as error:
-            self._refuse(ride, error)
+            self.refuse(ride, error)
         return ride
 
     def _answer(self, ride: Ride, body: bytes, plain: bool) -> None:
@@ -328,7 +328,8 @@ class Lane(Connection):
         else:
             super().send_400_response(msg)
 
-    def _refuse(self, ride: Ride, error: SerinError) -> None:
+    def refuse(self, ride: Ride, error: SerinError) -> None:
+        """Answer with an error what was given to no version."""
         final = isinstance(error, PayloadTooLarge | RequestTimeout)
         self.finish(ride, self.v2.refused(error, ride.arrival), final)
 

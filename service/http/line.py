@@ -3,7 +3,7 @@
 See `service/http/express.py`, which says who may come here.
 """
 
-import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
@@ -23,6 +23,7 @@ from service.dataplane import Dataplane
 from service.feedback import Stamp
 from service.guards import Guards
 from service.http.replies import Arrival, row_lines, served_lines
+from service.http.turn import Turn
 from service.protocol.json_codec import ABSENT, needs_care
 from service.protocol.json_data import rows_array
 from service.protocol.limits import Limits
@@ -31,6 +32,8 @@ from service.protocol.short import NUMBERS, Plain, answer_head, outputs_form
 from service.protocol.tensors import DATATYPES, FLOATS, MAX_RANK, Array
 from service.runtime.loaded import Loaded
 from service.watch import Cells
+
+log = logging.getLogger("serin.request")
 
 MOST_TROUBLE, REST = 8, 1000
 """So many turns in a row that came to nothing here, and so many requests go the ordinary way without a try."""
@@ -46,6 +49,7 @@ class Carriage(Protocol):
 
     def deliver(self, lines: bytes, body: bytes) -> None: ...
     def go_on(self, body: bytes, assignment: Assignment, request: InferRequest | None = None) -> None: ...
+    def give_up(self) -> None: ...
 
 
 class Passenger(Struct):
@@ -64,39 +68,6 @@ class Passenger(Struct):
     unit: VariantSeries | None = None
     stamp: Stamp | None = None
     assignment: Assignment | None = None
-
-
-class Turn:
-    """When the lines of a loop depart: all at once, for a run costs as much as reading several requests, and a variant
-    that gets few of them would run for each. `came`: requests that have joined."""
-
-    def __init__(self) -> None:
-        self.came = self._seen = 0
-        self._lines: list[Line] = []
-        self._ends = False
-
-    def add(self, line: "Line") -> None:
-        """Somebody waits there now."""
-        self._lines.append(line)
-        if not self._ends:
-            self._ends = True
-            asyncio.get_running_loop().call_soon(self._look)
-
-    def end(self) -> None:
-        """Let all depart, in the order in which they began to wait."""
-        lines, self._lines = self._lines, []
-        for line in lines:
-            line.depart()
-
-    def _look(self) -> None:
-        # The loop looks for more between two calls. Where clients share its core few come at a time; where all come at
-        # once, this costs one look.
-        if self.came > self._seen and self._lines:
-            self._seen = self.came
-            asyncio.get_running_loop().call_soon(self._look)
-            return
-        self._ends = False
-        self.end()
 
 
 class Line:
@@ -169,25 +140,49 @@ class Line:
             self._turn.end()
 
     def depart(self) -> None:
-        """Run those that wait, and answer them."""
+        """Run those that wait, and answer them. Never raises: other lines depart after this one."""
         waiting, self._waiting = self._waiting, []
-        present = []
         for passenger in waiting:
             passenger.carriage.hurry = None
+        self._go(waiting)
+
+    def _go(self, waiting: list[Passenger]) -> None:
+        try:
+            carried = self._carry(waiting)
+        except Exception:
+            variant = self._arm.variant
+            about = {"model": self._loaded.model, "variant": variant.name, "requests": len(waiting)}
+            log.exception("requests could not be answered together", extra=about)
+            carried = False
+        if not carried:
+            self._trouble += 1
+            for passenger in waiting:
+                self._leave(passenger)
+
+    def _leave(self, passenger: Passenger) -> None:
+        """Have a request answered the ordinary way, if it is not yet."""
+        carriage = passenger.carriage
+        if carriage.response_complete:
+            return
+        try:
+            carriage.go_on(passenger.body, self._assignment(passenger))
+        except Exception:
+            log.exception("request failed", extra={"request_id": carriage.arrival.request_id})
+            carriage.give_up()
+
+    def _carry(self, waiting: list[Passenger]) -> bool:
+        """False when somebody is still to be answered."""
+        present = []
+        for passenger in waiting:
             if passenger.carriage.response_complete:
                 self._assignment(passenger).close(Outcome.CANCELLED)
             else:
                 present.append(passenger)
-        if present:
-            self._go(present)
-
-    def _go(self, present: list[Passenger]) -> None:
+        if not present:
+            return True
         if self._guards is not None and present[0].assignment is None:
             self._guards.noted(len(present), present[0].started_ns)
-        if not self._ride(present):
-            self._trouble += 1
-            for passenger in present:
-                passenger.carriage.go_on(passenger.body, self._assignment(passenger))
+        return self._ride(present)
 
     def _ride(self, present: list[Passenger]) -> bool:
         """False when nobody was answered."""
@@ -262,23 +257,26 @@ class Line:
         more: dict[int, tuple[VariantSeries, list[RowTimes]]] = {}
         cells_of = self._cells_of(outputs, len(present))
         tokens = self._tokens(present, cells_of)
-        for passenger, row, cells, token in zip(present, numbers, cells_of, tokens, strict=True):
-            carriage, given, started = passenger.carriage, passenger.assignment, passenger.started_ns
-            body = form % row if passenger.id is None else self._with_id(passenger.id, row)
-            if passenger.revision != revision:
-                revision = passenger.revision
-                who = served_lines(variant.version, variant.name, revision)
-            carriage.deliver(row_lines(len(body), carriage.arrival.request_id, who, token), body)
-            decoded, encoded = started - carriage.arrival.at_ns, perf_counter_ns() - result
-            times = (result - started, decoded, begun - started, encoded, cells)
-            told.append(times)
-            if given is not None and given.guards is not None:
-                given.guards.passed_by(given, self._loaded)
-            if (unit := passenger.unit) is not None:
-                more.setdefault(id(unit), (unit, []))[1].append(times)
-        arm.series.observe_run(computed, told)
-        for unit, again in more.values():
-            unit.observe_run(computed, again, again[0] is told[0])
+        try:
+            for passenger, row, cells, token in zip(present, numbers, cells_of, tokens, strict=True):
+                carriage, given, started = passenger.carriage, passenger.assignment, passenger.started_ns
+                body = form % row if passenger.id is None else self._with_id(passenger.id, row)
+                if passenger.revision != revision:
+                    revision = passenger.revision
+                    who = served_lines(variant.version, variant.name, revision)
+                carriage.deliver(row_lines(len(body), carriage.arrival.request_id, who, token), body)
+                decoded, encoded = started - carriage.arrival.at_ns, perf_counter_ns() - result
+                times = (result - started, decoded, begun - started, encoded, cells)
+                told.append(times)
+                if given is not None and given.guards is not None:
+                    given.guards.passed_by(given, self._loaded)
+                if (unit := passenger.unit) is not None:
+                    more.setdefault(id(unit), (unit, []))[1].append(times)
+        finally:  # whoever was answered counts, whatever came between
+            if told:
+                arm.series.observe_run(computed, told)
+            for unit, again in more.values():
+                unit.observe_run(computed, again, again[0] is told[0])
 
     def _tokens(self, present: list[Passenger], cells_of: list[Cells]) -> Sequence[bytes | None]:
         stamp = self._arm.stamp

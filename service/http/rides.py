@@ -6,6 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from router.errors import Internal, SerinError
 from service.calls import Assignment
 from service.http.reading import Gathered
 from service.http.replies import Arrival, Reply
@@ -21,6 +22,7 @@ class Stepping(Protocol):
 
     def step(self, ride: "Ride", work: Work) -> None: ...
     def send(self, ride: "Ride", status: int, lines: bytes, body: bytes) -> None: ...
+    def refuse(self, ride: "Ride", error: SerinError) -> None: ...
 
 
 class Ride(Struct, eq=False):
@@ -44,6 +46,11 @@ class Ride(Struct, eq=False):
     def go_on(self, body: bytes, assignment: Assignment, request: InferRequest | None = None) -> None:
         """Answer it the ordinary way, with what it has been given to. `request`: what the body says, if it was read."""
         self.lane.step(self, self.lane.v2.answer(self.arrival, body, assignment, request))
+
+    def give_up(self) -> None:
+        """Answer that it failed, if it has no answer."""
+        if not self.response_complete:
+            self.lane.refuse(self, Internal("the gateway failed; its log has why"))
 
     @property
     def message_event(self) -> "Ride":

@@ -12,8 +12,9 @@ import pytest
 
 from router.errors import Internal
 from service.feedback import Stamp
-from service.http.line import MOST_TROUBLE, REST, Line, Passenger, Turn
+from service.http.line import MOST_TROUBLE, REST, Line, Passenger
 from service.http.replies import Arrival
+from service.http.turn import Turn
 from service.protocol.limits import Limits
 from service.protocol.short import Plain
 from service.protocol.tensors import Signature, TensorSpec
@@ -29,7 +30,7 @@ class Carriage:
         self.response_complete = False
         self.hurry: Callable[[], None] | None = None
         self.lines, self.body = b"", b""
-        self.left = False
+        self.left = self.gave_up = False
 
     @property
     def is_answered(self) -> bool:
@@ -37,9 +38,13 @@ class Carriage:
 
     def deliver(self, lines: bytes, body: bytes) -> None:
         self.lines, self.body = lines, body
+        self.response_complete = True
 
     def go_on(self, body: bytes, assignment: object) -> None:
         self.left = True
+
+    def give_up(self) -> None:
+        self.gave_up = True
 
 
 class Executor:
@@ -279,3 +284,49 @@ def test_the_first_request_of_a_caller_has_a_token_of_its_own_kind(line: Line) -
 def test_a_version_that_is_not_loaded_is_not_for_this_way() -> None:
     absent: Any = SimpleNamespace(loaded=None)
     assert Line.of(absent, None, SimpleNamespace(), Limits(), Turn()) is False  # type: ignore[arg-type]
+
+
+async def test_an_error_of_ours_in_one_line_reaches_nobody_in_the_others(
+    executor: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    turn, other = Turn(), Executor()
+    broken, sound = line_of(executor, turn), line_of(other, turn)
+    executor.lone = other.lone = False
+    broken._cells_of = lambda outputs, rows: {}["no such cell"]  # type: ignore[method-assign]
+    lost = [ride(broken), ride(broken)]
+    kept = [ride(sound), ride(sound)]
+
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+    assert [carriage.is_answered for carriage in kept] == [True, True]
+    assert [(carriage.left, carriage.hurry) for carriage in lost] == [(True, None)] * 2
+    assert [record.getMessage() for record in caplog.records] == ["requests could not be answered together"]
+    assert caplog.records[0].exc_info is not None
+
+
+def test_who_was_answered_before_an_error_is_counted_and_not_answered_again(line: Line) -> None:
+    told: list[int] = []
+    line._arm.series.observe_run = lambda computed, rows: told.append(len(rows))  # type: ignore[method-assign]
+    first, second = Carriage(), Carriage()
+    line._waiting += [passenger(first), passenger(second, given_id=object())]  # type: ignore[arg-type]
+
+    line.depart()
+
+    assert (first.is_answered, first.left, second.is_answered, second.left) == (True, False, False, True)
+    assert told == [1]
+
+
+def test_when_nothing_can_be_done_for_a_request_it_is_told_so_and_the_next_goes_on(line: Line) -> None:
+    def refuse(*told: object) -> Any:
+        raise Internal("broken")
+
+    line._tap = refuse  # type: ignore[method-assign]
+    line._arm.tap = refuse
+    line._dataplane.assignment = refuse  # type: ignore[method-assign]
+    first, second = Carriage(), Carriage()
+    line._waiting += [passenger(first), passenger(second, assignment=SimpleNamespace(guards=None))]
+
+    line.depart()
+
+    assert (first.gave_up, first.left, second.gave_up, second.left) == (True, False, False, True)
