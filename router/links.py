@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
-import httpx
-
 from router.errors import SerinError
 from router.exchange import Line, Pause, Poke, silent
+from router.loopback import Http
 from router.reports import (
     Death,
     InventoryCommand,
@@ -24,7 +23,7 @@ AFTER_KILL_SECONDS = 0.1
 class SupervisorLink:
     """Tells the list of workers and their deaths; hears whom to kill."""
 
-    def __init__(self, http: httpx.AsyncClient, token: str, on_trouble: Callable[[str], None] = silent) -> None:
+    def __init__(self, http: Http, token: str, on_trouble: Callable[[str], None] = silent) -> None:
         self._line = Line(http, token)
         self._on_trouble = on_trouble
         self._poke = Poke()
@@ -88,7 +87,7 @@ class SupervisorLink:
 class InventoryLink:
     """Tells what is on disk; hears when to look again."""
 
-    def __init__(self, http: httpx.AsyncClient, token: str, on_trouble: Callable[[str], None] = silent) -> None:
+    def __init__(self, http: Http, token: str, on_trouble: Callable[[str], None] = silent) -> None:
         self._line = Line(http, token)
         self._on_trouble = on_trouble
         self._poke = Poke()

@@ -1,13 +1,13 @@
 """HTTP/1.1 to another process of the same gateway, as little of it as that takes.
 
 A worker talks with the controller on the loop that answers requests, and each call of a general client holds that up
-for a millisecond at a time.
+for a millisecond at a time; the supervisor's and the inventory's calls take as long of a core that they may share.
 """
 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol, Self, cast
 from urllib.parse import urlencode
 
 import httpx
@@ -80,7 +80,10 @@ class Loopback:
         except OSError as error:
             raise httpx.NetworkError(str(error)) from error
 
-    async def aclose(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         """Close what is open."""
         while self._idle:
             self._idle.pop().close()

@@ -17,9 +17,8 @@ from pathlib import Path
 from time import monotonic, sleep, thread_time
 from typing import TextIO
 
-import httpx
-
 from router.client import InventoryLink
+from router.loopback import Loopback
 from router.reports import InventoryReport
 from service import logs
 from service.lifeline import Lifeline, open_lifeline
@@ -161,7 +160,7 @@ def main() -> None:
 async def _serve(lifeline: Lifeline, settings: Settings, ledger: Ledger, last_words: TextIO) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     lifeline.follow(lambda command: None, partial(loop.call_soon_threadsafe, ended.set))
-    async with httpx.AsyncClient(base_url=lifeline.config["controller"], trust_env=False) as http:
+    async with Loopback(lifeline.config["controller"]) as http:
         link = InventoryLink(http, lifeline.config["token"], _tell_trouble)
 
         def changed() -> None:

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import httpx
-
 from router import aftermath, reports
 from router.client import SupervisorLink
 from router.errors import SerinError
+from router.loopback import Loopback
 from router.reports import WorkerProcess
 from service import logs, preflight, sockets
 from service.children import ChildSpec, Facts, Keeper, Spare
@@ -289,7 +288,7 @@ class Supervisor:
     # ---- the controller ----
 
     async def _follow_controller(self) -> None:
-        async with httpx.AsyncClient(base_url=self._controller_url, trust_env=False) as http:
+        async with Loopback(self._controller_url) as http:
             self.link = SupervisorLink(http, self.token, self._controller_trouble)
             await self.link.run(self._alive, self._kill)
 

@@ -191,8 +191,7 @@ class Worker:
         place = self._place
         line: Http = http
         if self._transport is None:
-            line = own = Loopback(place.controller)
-            self._stack.push_async_callback(own.aclose)
+            line = await self._stack.enter_async_context(Loopback(place.controller))
         identity = Identity(place.slot, place.instance, os.getpid())
         self.follower = Follower(line, place.token, identity, lambda: self.engine.states(), self._on_trouble)
         self.follower.words = lambda: words(self.dataplane.guards().values())

@@ -53,9 +53,8 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def line(server: Server) -> AsyncIterator[Loopback]:
-    found = Loopback(f"http://127.0.0.1:{server.port}")
-    yield found
-    await found.aclose()
+    async with Loopback(f"http://127.0.0.1:{server.port}") as found:
+        yield found
 
 
 async def ask(line: Loopback, **more: object) -> bytes:
