@@ -61,7 +61,8 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         # What lives as long as the worker need not be looked through for garbage again and again.
         gc.collect()
         gc.freeze()
-        tidying = asyncio.create_task(Tidying(lambda: worker.v2.in_flight == 0).run(), name="tidying")
+        tidy = Tidying(lambda: worker.v2.in_flight == 0, changes=lambda: worker.engine.changes)
+        tidying = asyncio.create_task(tidy.run(), name="tidying")
         lifeline.report(listening=True)
         for door, place_of in zip(doors, (config["fds"][place.slot], config.get("grpc")), strict=False):
             await door.listen(place_of)

@@ -24,7 +24,9 @@ _STATM = Path("/proc/self/statm")
 class Tidying:
     """Looks once in a period, and tidies when memory has grown and `is_idle` says that nobody waits.
 
-    `resident` and `tidy` stand for the system's part.
+    `changes`: a number that is another one when what this process holds has changed. While thousands of models load,
+    memory grows for good, and each full collection would go through all that has come so far. `resident` and `tidy`
+    stand for the system's part.
     """
 
     def __init__(
@@ -32,10 +34,13 @@ class Tidying:
         is_idle: Callable[[], bool],
         resident: Callable[[], int] | None = None,
         tidy: Callable[[], None] | None = None,
+        changes: Callable[[], int] = int,
     ) -> None:
         self._is_idle = is_idle
         self._resident = resident or resident_bytes
         self._tidy = tidy or give_back
+        self._changes = changes
+        self._seen = changes()
         self._least = self._resident()
         self._idle_before = False
         self._tries = 0
@@ -50,8 +55,11 @@ class Tidying:
                 self.tidied()
 
     def is_due(self) -> bool:
-        """Whether to tidy now: it was idle at this look and at the one before, and has grown since it was tidy."""
-        idle, before = self._is_idle(), self._idle_before
+        """Whether to tidy now: it was idle at this look and at the one before, nothing has changed between them, and it
+        has grown since it was tidy."""
+        changes = self._changes()
+        idle, before = self._is_idle() and changes == self._seen, self._idle_before
+        self._seen = changes
         self._idle_before = idle
         if not (idle and before):
             return False

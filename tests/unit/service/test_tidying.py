@@ -16,11 +16,12 @@ class Process:
 
     idle: bool = True
     resident: int = 100
+    changes: int = 0
     tidied: list[int] = field(default_factory=list)
     done: threading.Event = field(default_factory=threading.Event)
 
     def tidying(self) -> Tidying:
-        return Tidying(lambda: self.idle, lambda: self.resident, self.tidy)
+        return Tidying(lambda: self.idle, lambda: self.resident, self.tidy, lambda: self.changes)
 
     def tidy(self) -> None:
         self.tidied.append(self.resident)
@@ -41,6 +42,16 @@ def test_one_that_has_grown_is_tidied_when_it_was_idle_twice() -> None:
     process.resident += GROWTH_BYTES + 1
     assert not going.is_due()
     process.idle = True
+    assert [going.is_due(), going.is_due()] == [False, True]
+
+
+def test_while_models_load_nothing_is_tidied() -> None:
+    process = Process()
+    going = process.tidying()
+    for _ in range(10):
+        process.changes += 2
+        process.resident += GROWTH_BYTES + 1
+        assert not going.is_due()
     assert [going.is_due(), going.is_due()] == [False, True]
 
 
