@@ -12,8 +12,9 @@ from router.routes import RouteTable
 
 PATH = "/internal/v1/follow"
 WAIT_SECONDS = 20.0
-BETWEEN_REPORTS_SECONDS = 0.02
-"""Many states change at once while models load; this gathers them."""
+GATHER_SECONDS, MANY = 0.02, 250
+"""Many states change at once while models load; this gathers them. As many times that as there are so many versions:
+each report tells of all of them, and with thousands the first would be told as often as the last."""
 
 Words = Mapping[str, str]
 Apply = Callable[[RouteTable], Awaitable[str | None]]
@@ -54,6 +55,7 @@ class Follower:
         self._known = -1
         self._serial = 0
         self._untold = True
+        self._told = 0
         self._poke = Poke()
         self.applied = 0
         self.words: Callable[[], tuple[Words, Words]] = no_words
@@ -113,7 +115,7 @@ class Follower:
                 await pause.after(error)
                 continue
             pause.over()
-            await asyncio.sleep(BETWEEN_REPORTS_SECONDS)
+            await asyncio.sleep(gather_seconds(self._told))
 
     async def _take(self, table: RouteTable, apply: Apply) -> None:
         if table == self._table:
@@ -148,6 +150,9 @@ class Follower:
     def _report(self, wait: float, known: int, told: bool) -> FollowReport:
         self._serial += 1
         me, (troubles, notices) = self._identity, self.words()
+        states = self._states() if told else None
+        if states is not None:
+            self._told = sum(map(len, states.values()))
         return FollowReport(
             worker=me.slot,
             instance=me.instance,
@@ -155,12 +160,17 @@ class Follower:
             applied=self.applied,
             revision_known=known,
             refused=self._refused,
-            states=self._states() if told else None,
+            states=states,
             wait=wait,
             serial=self._serial,
             troubles=dict(troubles),
             notices=dict(notices),
         )
+
+
+def gather_seconds(versions: int) -> float:
+    """How long changes are gathered until the next look at so many versions."""
+    return GATHER_SECONDS * max(1.0, versions / MANY)
 
 
 def no_words() -> tuple[Words, Words]:

@@ -11,6 +11,10 @@ class Gauges:
         self._recorder = recorder
         self._gauges: dict[tuple[str, int], VersionGauges] = {}
 
+    def __len__(self) -> int:
+        """How many versions were shown last."""
+        return len(self._gauges)
+
     def show(self, engine: Engine) -> None:
         """Take over the states of all versions; those that are gone from memory are absent, and no longer kept."""
         states = {

@@ -20,6 +20,7 @@ from router.exposition import Build, Exposition, Extra, RouteWeight, render
 from router.exposures import DIRECTORY as EXPOSURES
 from router.exposures import exposure_uses
 from router.familiar import FamiliarReader
+from router.follower import gather_seconds
 from router.leaving import MARGIN_NS, Keep
 from router.loopback import Http, Loopback
 from router.pairs import pairs_path
@@ -72,7 +73,6 @@ PUBLIC_ACTOR = "public port"
 """Who loads and unloads there, in the history."""
 
 LAST_LOOK_SECONDS = 1.0
-LOOK_SECONDS = 0.02
 LIST_SECONDS = 2.0
 CACHED_TABLES = "table-*.json"
 CALLERS = "callers"
@@ -247,7 +247,8 @@ class Worker:
         self.follower.states_changed()
         # Many change at once while models load, and each look goes through all of them.
         if self._look is None:
-            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_around)
+            pause = gather_seconds(len(self._gauges))
+            self._look = asyncio.get_running_loop().call_later(pause, self._look_around)
 
     def _look_around(self) -> None:
         self._look = None
