@@ -25,7 +25,14 @@ from router.readiness import require_model
 from router.routes import MAX_VERSION
 from router.status import STATUS
 from router.stream import Streams
-from router.views import event_document, model_document, route_document, version_document, worker_document
+from router.views import (
+    event_document,
+    known_models,
+    model_document,
+    route_document,
+    version_document,
+    worker_document,
+)
 
 Model = Annotated[str, Path(max_length=128, description="the model's name")]
 Version = Annotated[int, Path(ge=1, le=MAX_VERSION)]
@@ -86,11 +93,10 @@ def _models(controller: Controller) -> APIRouter:
     @router.get("/models", summary="All models with their versions and routes")
     async def models() -> Document:
         sight = controller.sight()
-        names = sorted({*sight.inventory.models, *sight.state.table.routes, *sight.state.table.wanted})
         return {
             "revision": sight.state.table.revision,
             "scanned": sight.inventory.scanned,
-            "models": [model_document(sight, name) for name in names],
+            "models": [model_document(sight, name) for name in known_models(sight)],
         }
 
     @router.post("/models/rescan", status_code=202, summary="Look at the model directory now")

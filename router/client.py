@@ -196,9 +196,9 @@ class CommandLink:
         """Like `AdminClient.unload`."""
         return await self._call("POST", f"{API}{_target(model, version)}/unload", actor)
 
-    async def models(self) -> Document:
-        """Like `AdminClient.models`."""
-        return await self._call("GET", f"{API}/models")
+    async def index(self) -> Document:
+        """`{models: [{name, error, versions: [{version, state, reason}]}]}`, which is short where models are many."""
+        return await self._call("GET", "/internal/v1/index")
 
     async def _call(self, method: str, path: str, actor: str = "") -> Document:
         headers = {TOKEN_HEADER: self._token, "Serin-Actor": _header(actor or self._actor)}
@@ -208,7 +208,7 @@ class CommandLink:
             raise Unavailable("the controller does not answer", retry_after_seconds=1) from error
         if response.is_error:
             raise error_in(response)
-        answer: Document = response.json()
+        answer: Document = msgspec.json.decode(response.content)
         return answer
 
 

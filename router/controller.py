@@ -23,6 +23,7 @@ from router.reports import (
     FollowReport,
     InventoryCommand,
     InventoryReport,
+    InventoryStill,
     SuperviseAnswer,
     SuperviseReport,
 )
@@ -66,6 +67,7 @@ class Controller:
         self._store = store
         self._clock = clock
         self._state = State()
+        self._settled: State | None = None
         self._writing = asyncio.Lock()
         self.commanding = asyncio.Lock()
         # Counted from the clock, so that numbers of an earlier controller are never taken for ours.
@@ -193,9 +195,26 @@ class Controller:
     async def report_inventory(self, report: InventoryReport) -> None:
         """Takes over what the inventory found, and records what follows from it."""
         self.inventory = self.remotes.merged(report)
-        who = Who("inventory", "found in the model repository")
-        await self.write(lambda sight: reconcile(sight.state, sight.inventory, who, sight.key))
+        who, looked = Who("inventory", "found in the model repository"), State()
+
+        def follows(sight: Sight) -> Change:
+            nonlocal looked
+            looked = sight.state
+            return reconcile(looked, sight.inventory, who, sight.key)
+
+        state = await self.write(follows)
+        self._settled = state if state is looked else None
         self.bell.ring()
+
+    async def inventory_still(self, still: InventoryStill) -> bool:
+        """Whether the snapshot of this number is the one that is held. Then what follows from it is recorded, where
+        anything has changed since nothing was left to record."""
+        local = self.remotes.local
+        if (local.instance, local.serial) != (still.instance, still.serial):
+            return False
+        if self._settled is not self._state or self.remotes.merged(local) != self.inventory:
+            await self.report_inventory(local)
+        return True
 
     async def inventory_command(self, after: int, wait: float) -> InventoryCommand:
         """The next wish for a rescan; a number from another controller's life is answered at once."""

@@ -14,8 +14,9 @@ from router.decoding import decoder
 from router.errors import Cancelled, InvalidArgument, Unauthenticated
 from router.exchange import TOKEN_HEADER
 from router.guard import error_response
-from router.reports import FollowReport, InventoryReport, SuperviseReport
+from router.reports import FollowReport, InventoryAnswer, InventoryReport, InventoryStill, SuperviseReport
 from router.routes import RouteTable, encode_table
+from router.views import index_document
 
 T = TypeVar("T")
 
@@ -40,7 +41,16 @@ def internal_router(controller: Controller, token: str) -> APIRouter:
     @router.post("/inventory")
     async def inventory(request: Request) -> Response:
         await controller.report_inventory(await _read(request, InventoryReport))
-        return _json({"controller": controller.settings.instance})
+        return _json(InventoryAnswer(controller.settings.instance))
+
+    @router.post("/inventory/still")
+    async def still(request: Request) -> Response:
+        known = await controller.inventory_still(await _read(request, InventoryStill))
+        return _json(InventoryAnswer(controller.settings.instance, resend=not known))
+
+    @router.get("/index")
+    async def index() -> Response:
+        return _json(index_document(controller.sight()))
 
     @router.get("/inventory/commands")
     async def commands(after: int = 0, wait: float = 0.0) -> Response:

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from router.errors import SerinError
 from router.exchange import Line, Pause, Poke, silent
 from router.loopback import Http
 from router.reports import (
     Death,
+    InventoryAnswer,
     InventoryCommand,
     InventoryReport,
+    InventoryStill,
     SuperviseAnswer,
     SuperviseReport,
     WorkerProcess,
@@ -92,10 +95,22 @@ class InventoryLink:
         self._on_trouble = on_trouble
         self._poke = Poke()
         self._after = 0
+        self._told: InventoryReport | None = None
+        self._serial = 0
 
     async def report(self, report: InventoryReport) -> None:
         """One full snapshot. Raises SerinError; Unavailable when the controller does not answer."""
-        await self._line.post("/internal/v1/inventory", report, dict[str, str])
+        await self._line.post("/internal/v1/inventory", report, InventoryAnswer)
+
+    async def tell(self, report: InventoryReport) -> None:
+        """The snapshot, or, of the one that was told last, that it still holds. Raises like `report`."""
+        if report is self._told:
+            still = InventoryStill(report.instance, self._serial)
+            if not (await self._line.post("/internal/v1/inventory/still", still, InventoryAnswer)).resend:
+                return
+        self._serial += 1
+        await self.report(replace(report, serial=self._serial))
+        self._told = report
 
     async def command(self, wait: float = WAIT_SECONDS) -> InventoryCommand:
         """The next wish for a rescan, or none after `wait`. Raises like `report`."""
@@ -119,7 +134,7 @@ class InventoryLink:
         pause = Pause(self._on_trouble)
         while True:
             try:
-                await self.report(snapshot())
+                await self.tell(snapshot())
                 pause.over()
                 await self._poke.wait(REPEAT_SECONDS)
             except SerinError as error:

@@ -34,7 +34,9 @@ ADMIN_PORT: Final[Mapping[str, Mapping[str, Need]]] = {
     "/api/v1/rollouts/{identity}/history": {"GET": Need.VIEWER},
     "/internal/v1/follow": {"POST": Need.INTERNAL},
     "/internal/v1/inventory": {"POST": Need.INTERNAL},
+    "/internal/v1/inventory/still": {"POST": Need.INTERNAL},
     "/internal/v1/inventory/commands": {"GET": Need.INTERNAL},
+    "/internal/v1/index": {"GET": Need.INTERNAL},
     "/internal/v1/supervise": {"POST": Need.INTERNAL},
 }
 """A row for each route; a test walks the application, and so does its start."""

@@ -97,12 +97,30 @@ class InventoryModel:
 
 @dataclass(frozen=True, slots=True)
 class InventoryReport:
-    """A full snapshot. `scanned`: all directories were read through once. `sequence`: the last rescan it has done."""
+    """A full snapshot. `scanned`: all directories were read through once. `sequence`: the last rescan it has done.
+    `serial`: which of its instance's snapshots this is, 0 for one that has no number."""
 
     instance: str = ""
     models: dict[str, InventoryModel] = field(default_factory=dict)
     scanned: bool = False
     sequence: int = 0
+    serial: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryStill:
+    """The snapshot of this number still holds: said in its place when nothing is new, for thousands of models."""
+
+    instance: str
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryAnswer:
+    """`resend`: the controller holds another snapshot and wants this one."""
+
+    controller: str
+    resend: bool = False
 
 
 @dataclass(frozen=True, slots=True)

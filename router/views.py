@@ -86,6 +86,25 @@ def model_document(sight: Sight, name: str) -> Document:
     }
 
 
+def index_document(sight: Sight) -> Document:
+    """`{models: [{name, error, versions: [{version, state, reason}]}]}`: all models in short, for thousands of them."""
+    wanted, found = sight.state.table.wanted, sight.inventory.models
+    models = []
+    for name in known_models(sight):
+        model = found.get(name, InventoryModel())
+        versions = []
+        for number in sorted({*model.versions, *wanted.get(name, {})}):
+            state, reason = overall(sight, name, number)
+            versions.append({"version": number, "state": state, "reason": reason})
+        models.append({"name": name, "error": model.error, "versions": versions})
+    return {"models": models}
+
+
+def known_models(sight: Sight) -> list[str]:
+    """The names of all models that there are or that are recorded, sorted."""
+    return sorted({*sight.inventory.models, *sight.state.table.routes, *sight.state.table.wanted})
+
+
 def version_document(sight: Sight, name: str, version: int) -> Document:
     """One version: its state over all, what the inventory measured, and its part in the route."""
     seen = sight.inventory.models.get(name, InventoryModel()).versions.get(version)

@@ -26,7 +26,7 @@ class Shelf:
         Without a controller: what this worker holds.
         """
         try:
-            rows = _rows(await self.link.models())
+            rows = _rows(await self.link.index())
         except Unavailable:
             rows = self._held()
         return [row for row in rows if not only_ready or row["state"] == "READY"]

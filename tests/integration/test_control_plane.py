@@ -31,7 +31,9 @@ from router.reports import (
     WorkerVersion,
 )
 from router.routes import RouteTable
+from router.state import Change, State
 from router.statedir import StoreThread
+from router.wanted import reconcile
 
 TOKEN = "let-me-in"
 URL = "http://localhost"
@@ -630,10 +632,81 @@ async def test_a_pushed_version_is_found_by_loading_it(house: House, workers: Pa
     await asyncio.gather(task, return_exceptions=True)
 
 
-@pytest.mark.parametrize("path", ["follow", "inventory", "supervise", "inventory/commands"])
+async def test_a_snapshot_that_still_holds_is_not_told_and_gone_through_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconciled: list[int] = []
+    posted: list[bytes] = []
+
+    def counted(state: State, *rest: Any) -> Change:
+        reconciled.append(state.table.revision)
+        return reconcile(state, *rest)
+
+    async def seen(request: httpx.Request) -> None:
+        posted.append(request.content)
+
+    monkeypatch.setattr("router.controller.reconcile", counted)
+    house.http.event_hooks["request"].append(seen)
+    link, report = InventoryLink(house.http, TOKEN), snapshot(READY, READY, BROKEN)
+    for _ in range(3):
+        await link.tell(report)
+    assert (len(reconciled), [b"models" in body for body in posted]) == (1, [True, False, False])
+    assert (await house.put(90, 10)).status_code == 200
+    await link.tell(report)  # what follows from it may be another thing now
+    assert len(reconciled) == 2
+    await InventoryLink(house.http, TOKEN).report(snapshot(READY))
+    posted.clear()
+    await link.tell(report)  # somebody else's is held
+    assert [b"models" in body for body in posted] == [False, True]
+    assert len(house.controller.inventory.models["digits"].versions) == 3
+
+
+async def test_the_next_controller_is_told_the_whole_snapshot(tmp_path: Path) -> None:
+    report = snapshot(READY, READY)
+    async with a_house(tmp_path) as first:
+        link = InventoryLink(first.http, TOKEN)
+        await link.tell(report)
+        await link.tell(report)
+    async with a_house(tmp_path) as second:
+        link._line = InventoryLink(second.http, TOKEN)._line
+        await link.tell(report)
+        assert second.controller.inventory.models == report.models
+
+
+async def test_the_short_list_of_models_says_what_the_long_one_says(house: House, workers: Pair) -> None:
+    short = (await CommandLink(house.http, "ann", TOKEN).index())["models"]
+    long = (await house.call("GET", "/models")).json()["models"]
+    kept = "version", "state", "reason"
+    assert short == [
+        {
+            "name": model["name"],
+            "error": model["error"],
+            "versions": [{name: version[name] for name in kept} for version in model["versions"]],
+        }
+        for model in long
+    ]
+    assert [version["state"] for version in short[0]["versions"]] == ["READY", "READY", "UNAVAILABLE"]
+
+
+async def test_reports_of_many_versions_come_seldom(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def gather(versions: int) -> float:
+        asked.append(versions)
+        return 0.0
+
+    monkeypatch.setattr("router.follower.gather_seconds", gather)
+    async with a_worker(house) as worker:
+        await until(lambda: worker.follower.applied > 0)
+        worker.held["many"] = {number: WorkerVersion(READY) for number in range(1, 501)}
+        worker.follower.states_changed()
+        await until(lambda: len(asked) > 0 and asked[-1] >= 500)
+
+
+@pytest.mark.parametrize("path", ["follow", "inventory", "inventory/still", "supervise", "inventory/commands", "index"])
 @pytest.mark.parametrize("token", ["", "let-me-i", "let-me-in ", "é"])
 async def test_internal_calls_need_the_token(house: House, path: str, token: str) -> None:
-    method = "GET" if path.endswith("commands") else "POST"
+    method = "GET" if path.endswith(("commands", "index")) else "POST"
     headers = {b"serin-token": token.encode()}
     answer = await house.http.request(method, f"/internal/v1/{path}", content=b"{}", headers=headers)
     assert answer.status_code in (400, 401)

@@ -30,7 +30,7 @@ class Link:
         self.away = away
         self.asked: list[tuple[Any, ...]] = []
 
-    async def models(self) -> Any:
+    async def index(self) -> Any:
         if self.away:
             raise Unavailable("away")
         return MODELS
