@@ -5,6 +5,7 @@ for a millisecond at a time; the supervisor's and the inventory's calls take as 
 """
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, Self, cast
@@ -37,6 +38,15 @@ class Http(Protocol):
         headers: Mapping[str, str],
         timeout: httpx.Timeout,
     ) -> Response: ...
+
+
+def general_client(base_url: str, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+    """httpx's own client for the same, where time matters less. It trusts no certificate: none is shown on this way.
+
+    To read all that others trust would be a sixth of what a worker computes until it listens.
+    """
+    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx.AsyncClient(base_url=base_url, transport=transport, trust_env=False, verify=nobody)
 
 
 @dataclass(frozen=True, slots=True)

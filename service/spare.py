@@ -5,6 +5,7 @@
 
 import ctypes
 import gc
+import warnings
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,8 +14,9 @@ from service import app
 from service.lifeline import open_lifeline
 
 WAITING, WORKING = b"service.spare", b"service.app"
-LATER = {"httpcore": "httpcore", "grpc": "service.grpc.port"}
-"""What a worker imports only once it runs: its module, where this package is installed."""
+LATER = {"httpcore": "httpcore", "grpc": "service.grpc.port", "pydantic": "pydantic.v1"}
+"""What a worker imports only once it runs: its module, where this package is installed. FastAPI looks for classes of an
+older pydantic in each route."""
 ARGUMENTS_START, ARGUMENTS_END = 45, 46
 """Of the fields of /proc/self/stat behind the name: see proc(5), arg_start and arg_end."""
 
@@ -32,9 +34,11 @@ def show_as_worker() -> None:
 
 def load() -> None:
     """Import what a worker may need; none of it is garbage, so that nobody has to look through it again."""
-    for package, module in LATER.items():
-        if find_spec(package) is not None:
-            import_module(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # as FastAPI does: it warns of a Python that it cannot serve
+        for package, module in LATER.items():
+            if find_spec(package) is not None:
+                import_module(module)
     gc.collect()
     gc.freeze()
 

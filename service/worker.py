@@ -22,7 +22,7 @@ from router.exposures import exposure_uses
 from router.familiar import FamiliarReader
 from router.follower import gather_seconds
 from router.leaving import MARGIN_NS, Keep
-from router.loopback import Http, Loopback
+from router.loopback import Http, Loopback, general_client
 from router.pairs import pairs_path
 from router.routes import RouteTable
 from router.runs import run_counter
@@ -186,7 +186,7 @@ class Worker:
         return None if seconds == 0 or adds_up else Keep(int(seconds * 1e9), monotonic_ns)
 
     async def _connect(self) -> None:
-        http = httpx.AsyncClient(base_url=self._place.controller, transport=self._transport, trust_env=False)
+        http = general_client(self._place.controller, self._transport)
         self._http = await self._stack.enter_async_context(http)
         place = self._place
         line: Http = http

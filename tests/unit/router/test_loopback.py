@@ -1,9 +1,11 @@
 """A response is what its length says, in however many pieces it comes."""
 
+import ssl
+
 import httpx
 import pytest
 
-from router.loopback import MOST_HEAD_BYTES, Answer, whole
+from router.loopback import MOST_HEAD_BYTES, Answer, general_client, whole
 
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -31,3 +33,9 @@ def test_a_connection_that_is_said_to_close_is_not_kept() -> None:
 def test_what_is_no_response_with_a_length_is_refused(read: bytes) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         whole(read)
+
+
+def test_a_general_client_reads_no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssl, "create_default_context", None)
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", None)
+    assert str(general_client("http://127.0.0.1:9").base_url) == "http://127.0.0.1:9"
