@@ -5,9 +5,10 @@ and what became of each is noted: who answered, with which value, how long after
 """
 
 import asyncio
+import select
 import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic, sleep
 
@@ -31,7 +32,8 @@ PROBE = b"GET /v2/health/%b HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n
 class Sent:
     """One request. Moments are of `monotonic`; `status` 0: no whole answer, for the reason in `error`.
 
-    `version` is what the header says, `by` what the value says. `first`: the first on its connection.
+    `version` is what the header says, `by` what the value says. `first`: the first on its connection. `begun`: before a
+    connection was chosen or opened for it; a connection that had ended by then was not.
     """
 
     number: int
@@ -46,6 +48,7 @@ class Sent:
     closes: bool = False
     first: bool = False
     error: str = ""
+    begun: float = 0.0
 
     @property
     def right(self) -> bool:
@@ -144,7 +147,8 @@ class Callers:
         async with slots:
             if self._stopped.is_set():
                 return  # it waited for its turn until the end, and was never sent
-            raw, sent, first = self.make(number), monotonic(), False
+            raw, first = self.make(number), False
+            begun = sent = monotonic()
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     connection = None if fresh else self._taken()
@@ -154,9 +158,9 @@ class Callers:
                     reply = await _ask(connection, raw)
             except (OSError, TimeoutError) as error:
                 name = type(error).__name__
-                self._keep(Sent(number, 0, due, sent, monotonic(), first=first, error=name))
+                self._keep(Sent(number, 0, due, sent, monotonic(), first=first, error=name, begun=begun))
                 return
-        self._keep(noted(number, due, sent, reply, first))
+        self._keep(replace(noted(number, due, sent, reply, first), begun=begun))
         if reply.status and not fresh and reply.header("connection") != "close":
             self._free.append(connection)
         else:
@@ -170,8 +174,9 @@ class Callers:
     def _taken(self) -> Connection | None:
         while self._free:
             connection = self._free.pop()
-            if connection.transport is not None and not connection.transport.is_closing():
+            if is_open(connection):
                 return connection
+            connection.close()
         return None
 
     async def _look(self, what: str) -> None:
@@ -187,6 +192,16 @@ class Callers:
             if self.keep or status != 200:
                 self.looks.append(Look(what, at, monotonic(), status))
             await asyncio.sleep(max(0.0, at + LOOK_EVERY_SECONDS - monotonic()))
+
+
+def is_open(connection: Connection) -> bool:
+    """Whether an idle connection can take a request. The kernel knows of its end before the event loop does: like any
+    pool of connections, this one asks."""
+    if connection.transport is None or connection.transport.is_closing():
+        return False
+    look = select.poll()
+    look.register(connection.transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return not look.poll(0)
 
 
 def noted(number: int, due: float, sent: float, reply: Reply, first: bool) -> Sent:

@@ -1,8 +1,10 @@
 """kill -9 of a worker every 2 s under load: what is lost, how soon it is replaced, what stays behind."""
 
 import os
+import select
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from time import monotonic, sleep
 
 import numpy as np
@@ -13,15 +15,31 @@ from loadtests.faults.judging import failed, liveness, measured_rate, why, wrong
 from loadtests.faults.leftovers import Leftovers, leftovers, living
 from loadtests.faults.outcome import Figure, Outcome, at_least, at_most, exactly, shown, soon
 from loadtests.faults.stand import Gateway, eventually, stand
-from loadtests.observed import workers
+from loadtests.observed import children, is_asleep, workers
 from loadtests.tour.scrape import Scrape
 
 ROW = "C9"
 KILLS, LONG_KILLS = 20, 300
-EVERY_SECONDS, RESPAWN_SECONDS = 2.0, 2.0
+EVERY_SECONDS, RESPAWN_SECONDS, SPARE_SECONDS = 2.0, 2.0, 0.5
 WORKERS, CANARY = 2, 10.0
-AROUND_SECONDS = 0.15
-SEED = 3
+END_SECONDS = 30.0
+SEED, SHOWN = 3, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """kill -9 of one worker, moments of `monotonic`. `at`: just before; `gone`: when the kernel had closed all that the
+    worker held, for which it may need a while. `replaced_seconds`: from `at` until another listened in its place.
+    `spare`: one was ready for it."""
+
+    at: float
+    gone: float
+    replaced_seconds: float
+    spare: bool = True
+
+    def meets(self, begun: float, done: float) -> bool:
+        """Whether what lasted from `begun` to `done` was under way while the worker died."""
+        return begun <= self.gone and done >= self.at
 
 
 def run(long: bool) -> Outcome:
@@ -33,7 +51,7 @@ def run(long: bool) -> Outcome:
         start = gateway.scrape()
         before, children = leftovers(gateway.pid, place.state), living(gateway.pid)
         with Callers(gateway.address, rate, keyed, fresh=0.05) as callers:
-            killed, respawned, fell = harm(gateway, kills)
+            killed, fell = harm(gateway, kills)
             callers.wait(2.0)
             sent = callers.stop()
         sleep(1.0)
@@ -41,7 +59,7 @@ def run(long: bool) -> Outcome:
         counted = gateway.scrape().since(start)
         family = living(gateway.pid)
     gone = eventually(lambda: not (children | family) & living() or None, 10.0)
-    looks = [look for look in callers.looks if not _around(look.at, look.done, killed)]
+    looks = [look for look in callers.looks if not any(kill.meets(look.at, look.done) for kill in killed)]
     return Outcome(
         [
             shown("kills", len(killed)),
@@ -49,14 +67,15 @@ def run(long: bool) -> Outcome:
             *losses(sent, killed),
             exactly("wrong answers", len(wrong(sent))),
             at_most("off the split, points of percent", off_split(sent), 1.0),
-            *respawns(respawned),
+            *respawns(killed),
+            exactly("workers that died besides", counted.total("serin_worker_restarts_total") - len(killed)),
             exactly("counters that went down", fell),
             *counts(sent, counted),
             liveness(looks),
             exactly("processes left after the end", 0 if gone else 1),
             *grown(before, after),
         ],
-        [f"lost: {why(sent)}"],
+        [f"lost: {why(sent)}", *(f"lost at no kill: {one}" for one in strays(sent, killed)[:SHOWN])],
     )
 
 
@@ -65,18 +84,17 @@ def keyed(number: int) -> bytes:
     return request(number, key=f"caller-{number}")
 
 
-def harm(gateway: Gateway, kills: int) -> tuple[list[float], list[float], int]:
-    """When each worker was killed, the seconds until another listened in its place, how often a counter fell."""
+def harm(gateway: Gateway, kills: int) -> tuple[list[Kill], int]:
+    """The kills, and how often a counter fell."""
     draw = np.random.default_rng(SEED)
-    killed, respawned, fell = [], [], 0
+    killed, fell = [], 0
     last = Scrape.of(gateway.server.http)
     for _ in range(kills):
         victim = int(draw.choice(workers(gateway.pid)))
-        begun = monotonic()
-        os.kill(victim, signal.SIGKILL)
-        killed.append(begun)
-        eventually(lambda gone=victim: all_listen(gateway, gone) or None, 30.0)  # type: ignore[misc]
-        respawned.append(monotonic() - begun)
+        spare = any(is_asleep(pid) for pid in children(gateway.pid, "service.spare"))
+        begun, gone = kill(victim)
+        eventually(lambda gone=victim: all_listen(gateway, gone) or None, END_SECONDS)  # type: ignore[misc]
+        killed.append(Kill(begun, gone, monotonic() - begun, spare))
         now = Scrape.of(gateway.server.http)
         fell += sum(
             value < last.samples.get(series, 0.0) for series, value in now.samples.items() if _counts(series[0])
@@ -84,37 +102,68 @@ def harm(gateway: Gateway, kills: int) -> tuple[list[float], list[float], int]:
         fell += sum(series not in now.samples for series in last.samples if _counts(series[0]))
         last = now
         sleep(max(0.0, begun + EVERY_SECONDS - monotonic()))
-    return killed, respawned, fell
+    return killed, fell
 
 
-def all_listen(gateway: Gateway, gone: int = 0) -> bool:
-    """All workers listen with the newest table, and none of them is the one that is gone."""
+def kill(pid: int) -> tuple[float, float]:
+    """The moments before the signal and after the end: a process has ended for who waits for it once its files are
+    closed, and what is sent to a connection of it before that is not refused yet. Raises TimeoutError, OSError."""
+    process = os.pidfd_open(pid)
+    try:
+        begun = monotonic()
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        end = select.poll()
+        end.register(process, select.POLLIN)
+        if not end.poll(END_SECONDS * 1000):
+            raise TimeoutError(f"process {pid} did not end")
+        return begun, monotonic()
+    finally:
+        os.close(process)
+
+
+def all_listen(gateway: Gateway, gone: int) -> bool:
+    """All workers listen with the newest table, and none of them is the one that is gone: what is asked may not know of
+    its death yet."""
     told = gateway.ask("/api/v1/status")
-    there = [one for one in told["workers"] if one["listening"] and one["applied"] == told["revision"]]
-    return len(there) == WORKERS and gone not in workers(gateway.pid)
+    there = {one["pid"] for one in told["workers"] if one["listening"] and one["applied"] == told["revision"]}
+    return len(there) == WORKERS and gone not in there
 
 
-def losses(sent: Sequence[Sent], killed: Sequence[float]) -> list[Figure]:
-    """Each lost request must have been under way at a kill."""
+def losses(sent: Sequence[Sent], killed: Sequence[Kill]) -> list[Figure]:
+    """Each lost request must have been under way while a worker died, and have been told so."""
     lost = failed(sent)
-    inside = [sum(one.sent - AROUND_SECONDS <= at <= one.done + AROUND_SECONDS for one in lost) for at in killed]
-    stray = [one for one in lost if not _around(one.sent, one.done, killed)]
-    under_way = [sum(one.sent - AROUND_SECONDS <= at <= one.done + AROUND_SECONDS for one in sent) for at in killed]
+    inside = [sum(kill.meets(one.begun, one.done) for one in lost) for kill in killed]
+    under_way = [sum(kill.meets(one.begun, one.done) for one in sent) for kill in killed]
     return [
         shown("requests sent", len(sent)),
         shown("lost", len(lost)),
         shown("lost at most by one kill", max(inside, default=0)),
         shown("under way at most at one kill", max(under_way, default=0)),
-        exactly("lost that were not under way at a kill", len(stray)),
+        exactly("lost that were not under way at a kill", len(strays(sent, killed))),
+        exactly("lost that waited in vain", sum(one.error == TimeoutError.__name__ for one in lost)),
         exactly("answered otherwise than 200", sum(one.status != 0 for one in lost)),
     ]
 
 
-def respawns(seconds: Sequence[float]) -> list[Figure]:
+def strays(sent: Sequence[Sent], killed: Sequence[Kill]) -> list[Sent]:
+    """What was lost and not under way while a worker died."""
+    return [one for one in failed(sent) if not any(kill.meets(one.begun, one.done) for kill in killed)]
+
+
+def respawns(killed: Sequence[Kill]) -> list[Figure]:
     """How long a worker was missing."""
+    every = [kill.replaced_seconds for kill in killed]
+    prepared = [kill.replaced_seconds for kill in killed if kill.spare]
     return [
-        shown("seconds until replaced, median", float(np.median(seconds))),
-        soon("seconds until replaced, longest", max(seconds), RESPAWN_SECONDS),
+        shown("seconds until a process was gone, longest", max(kill.gone - kill.at for kill in killed)),
+        shown("seconds until replaced, median", float(np.median(every))),
+        soon("seconds until replaced, longest", max(every), RESPAWN_SECONDS),
+        soon(
+            "seconds until replaced by a spare worker that was ready, longest",
+            max(prepared, default=0.0),
+            SPARE_SECONDS,
+        ),
+        shown("kills before the next spare worker was ready", len(every) - len(prepared)),
     ]
 
 
@@ -146,7 +195,3 @@ def grown(before: Leftovers, after: Leftovers) -> list[Figure]:
 
 def _counts(name: str) -> bool:
     return name.endswith(("_total", "_count", "_bucket"))
-
-
-def _around(begun: float, done: float, killed: Sequence[float]) -> bool:
-    return any(begun - AROUND_SECONDS <= at <= done + AROUND_SECONDS for at in killed)
