@@ -9,7 +9,7 @@ from router.bell import Bell
 from router.errors import FailedPrecondition, ResourceExhausted, SerinError
 from router.names import NAME_RULE, is_name, require
 from router.reports import InventoryModel, InventoryReport, InventoryVersion, VersionState
-from router.routes import routed_versions
+from router.routes import RouteTable, routed_versions
 from router.state import State
 from router.targets import Target, is_target, parse_target, target_of
 from router.upstreams import Upstreams, digest_of
@@ -33,6 +33,7 @@ class Remotes:
         self._found: dict[Key, InventoryVersion] = {}
         self._targets: dict[Key, Target] = {}
         self._asked: dict[Key, float] = {}
+        self._without: RouteTable | None = None
 
     @property
     def has_news(self) -> bool:
@@ -69,6 +70,8 @@ class Remotes:
 
     def due(self, state: State, now: float) -> dict[Key, Target]:
         """Those to look at: what a table needs, and what was asked for a short while ago. All else is forgotten."""
+        if state.table is self._without and not self._targets:
+            return {}
         needed = {key for key in self._asked if now - self._asked[key] < FORGET_SECONDS}
         for model, versions in state.table.wanted.items():
             route, rollout = state.table.routes.get(model), state.rollouts.get(model)
@@ -87,6 +90,7 @@ class Remotes:
         for key in [key for key in self._targets if key not in needed]:
             for known in (self._targets, self._found, self._asked):
                 known.pop(key, None)
+        self._without = None if self._targets else state.table
         return dict(self._targets)
 
     def take(self, state: State, found: dict[Key, InventoryVersion]) -> bool:

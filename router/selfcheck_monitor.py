@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from router.controller import Controller
@@ -51,7 +52,7 @@ class SelfCheck:
 
     async def tick(self) -> None:
         """One look. Raises SerinError when an alarm cannot be recorded; it is not told a second time."""
-        routes = dict(list(self._controller.table.routes.items())[:MAX_MODELS])
+        routes = dict(islice(self._controller.table.routes.items(), MAX_MODELS))
         before, self.known = self.known, await asyncio.to_thread(self._looked, routes)
         events = tuple(_events(before, self.known))
         if events:

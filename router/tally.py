@@ -55,7 +55,7 @@ class BlockCopy:
 class _Chunk:
     """One file. `records` by the byte where each begins; `marks`: of those, the versions' own; `hidden`: where those of
     versions begin that are shown no more. `seen`: the checksum of all when they were copied last; `kept`: each with its
-    own checksum."""
+    own checksum; `gauges`: where those begin that have some."""
 
     inode: tuple[int, int]
     memory: mmap
@@ -66,6 +66,7 @@ class _Chunk:
     end: int = HEADER_BYTES
     seen: int | None = None
     kept: dict[int, tuple[int, BlockCopy]] = field(default_factory=dict)
+    gauges: tuple[int, ...] = ()
     without: tuple[int, frozenset[Key]] = (0, frozenset())
 
     def refresh(self) -> None:
@@ -85,6 +86,11 @@ class _Chunk:
         """Until when each version is shown, as far as this worker says."""
         words = memoryview(self.memory).cast("Q")
         return ((key, words[cell]) for key, cell in self.marks)
+
+    def lets_go(self) -> bool:
+        """Whether this worker has let go of any version."""
+        words = memoryview(self.memory).cast("Q")
+        return any(words[cell] for _, cell in self.marks)
 
     def hide(self, gone: frozenset[Key]) -> None:
         """Let go of what is known of versions that are shown no more, and take up again those that are."""
@@ -116,12 +122,16 @@ class _Chunk:
             is_known = known is not None and known[0] == own and not record.spec.gauges
             kept[start] = known if known is not None and is_known else (own, _copy(self.memory, record, self.slot))
         self.kept = kept
+        self.gauges = tuple(start for start, record in self.records.items() if record.spec.gauges)
         return True
 
     def _moved_gauges(self) -> bool:
-        moved = False
-        for start, (own, known) in self.kept.items():
-            if known.spec.gauges and (now := _copy(self.memory, self.records[start], self.slot)) != known:
+        moved, words = False, memoryview(self.memory).cast("Q")
+        for start in self.gauges:
+            record, (own, known) = self.records[start], self.kept[start]
+            if record.base is None and words[record.cells : record.cells + record.cell_count].tolist() == known.cells:
+                continue
+            if (now := _copy(self.memory, record, self.slot)) != known:
                 self.kept[start], moved = (own, now), True
         return moved
 
@@ -169,7 +179,10 @@ class Reader:
         return self._last
 
     def _gone(self, now_ns: int) -> frozenset[Key]:
-        return gone((mark for chunk in self._chunks.values() for mark in chunk.untils()), now_ns)
+        chunks = self._chunks.values()
+        if not any(chunk.lets_go() for chunk in chunks):  # as it mostly is, with thousands of them
+            return frozenset()
+        return gone((mark for chunk in chunks for mark in chunk.untils()), now_ns)
 
     def _open_all(self) -> bool:
         """Look at what there is, without what is shown no more. Whether the files are those of the last time."""

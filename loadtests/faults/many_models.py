@@ -14,6 +14,9 @@ ROW = "C21"
 MODELS, LONG_MODELS, RATE = 500, 10_000, 50.0
 REST_SECONDS, REST_SHARE, INDEX_SECONDS, LOAD_SECONDS = 10.0, 0.05, 1.0, 900.0
 SCAN_SECONDS = 2.0
+SETTLE_SECONDS = 15.0
+"""After the last one has come: memory is tidied, and files are trusted that have looked alike for a while."""
+
 ASKED_FOR = 1000
 """Models a second of waiting between two looks: the index of thousands is work for the gateway too."""
 KIB = 1 << 10
@@ -31,6 +34,7 @@ def run(long: bool) -> Outcome:
             took = monotonic() - begun
             callers.stop()
         each = (memory(workers(gateway.pid)).private - alone) / count
+        callers.wait(SETTLE_SECONDS)
         used, begun = cpu_seconds(family(gateway.pid)), monotonic()
         callers.wait(REST_SECONDS)
         rest = (cpu_seconds(family(gateway.pid)) - used) / (monotonic() - begun)

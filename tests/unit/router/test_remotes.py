@@ -1,5 +1,6 @@
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,21 @@ def test_what_is_asked_for_is_looked_at_before_it_is_there() -> None:
     assert merged.models["digits"].versions[OTHER.number].state is VersionState.LOADING
     assert remotes.has_news
     assert remotes.due(State(), 1.0) == {KEY: OTHER}
+
+
+def test_a_table_without_any_is_gone_through_once() -> None:
+    rounds: list[int] = []
+
+    class Wanted(dict[str, Any]):
+        def items(self) -> Any:
+            rounds.append(1)
+            return super().items()
+
+    remotes, own = Remotes(frozenset({"other"})), State(RouteTable(1, wanted=Wanted()))
+    assert [remotes.due(own, float(now)) for now in range(3)] == [{}, {}, {}]
+    assert len(rounds) == 1
+    remotes.due(replace(own, table=replace(own.table, revision=2)), 3.0)
+    assert len(rounds) == 2
 
 
 def test_versions_and_aliases_are_nothing_to_ask_for() -> None:

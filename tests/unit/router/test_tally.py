@@ -16,6 +16,7 @@ from router.drift_monitor import DriftMonitor
 from router.drift_windows import Policy
 from router.errors import FailedPrecondition
 from router.layout import BlockSpec
+from router.leaving import version_spec
 from router.routes import Route, Variant
 from router.selfcheck_monitor import SelfCheck
 from router.tally import BlockCopy, Reader, by_model
@@ -72,6 +73,33 @@ def test_a_look_at_many_models_takes_up_only_what_moved(which: type, tmp_path: P
     assert with_another <= Labels.looks <= with_another + 3 * 10
 
 
+class Routes(dict[str, Route]):
+    """Counts how often all of it was gone through."""
+
+    rounds = 0
+
+    def items(self) -> Any:
+        Routes.rounds += 1
+        return super().items()
+
+
+def test_a_look_at_drift_goes_through_no_model_while_nothing_moves(tmp_path: Path) -> None:
+    readings, told = [[copy_of(name) for name in MODELS]], controller()
+    told.table.routes = Routes(told.table.routes)
+    monitor = DriftMonitor(told, lambda: readings[-1], tmp_path / "drift.json", Policy(100, 10.0))
+
+    def rounds() -> int:
+        before = Routes.rounds
+        monitor.look = monitor._looked(told.table.routes, 0.0)
+        return Routes.rounds - before
+
+    assert [rounds() for _ in range(4)] == [1, 1, 0, 0]
+    told.table.routes = Routes(told.table.routes)
+    assert [rounds(), rounds()] == [1, 0]
+    readings.append([*readings[-1][1:], copy_of("m7")])
+    assert rounds() == 1
+
+
 def looking(which: type, read: Any, folder: Path) -> Any:
     told = controller()
     if which is DriftMonitor:
@@ -110,6 +138,24 @@ def test_only_what_moved_is_another_value(tmp_path: Path) -> None:
     after = {copy.spec.text: copy for copy in reader.read()}
     assert after[OTHER.text] is before[OTHER.text]
     assert after[SPEC.text].cells[0] == 1
+
+
+def test_versions_that_stand_still_are_not_copied_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segment = Segment.open(tmp_path, 0)
+    blocks = [segment.block(version_spec(name, 1)) for name in MODELS]
+    reader, copied, plain = Reader(tmp_path, keeps=True), list[Any](), tally._copy
+
+    def copy(*told: Any) -> BlockCopy:
+        copied.append(told)
+        return plain(*told)
+
+    monkeypatch.setattr(tally, "_copy", copy)
+    reader.read()
+    assert len(copied) == len(MODELS)
+    reader.read()
+    assert len(copied) == len(MODELS)
+    blocks[3].family("queued")[0] = 2
+    assert sorted(found.family("queued")[0] for found in reader.read())[-2:] == [0, 2]
 
 
 def test_a_gauge_that_falls_back_is_seen(tmp_path: Path) -> None:
