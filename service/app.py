@@ -22,7 +22,7 @@ from service.priority import give_way_no_more
 from service.renewals import CLIENTS, renewal_of
 from service.runtime.accused import accused_of
 from service.settings import Settings
-from service.tidying import Tidying
+from service.tidying import Freezing, Tidying
 from service.worker import Place, Worker, wait_at_most
 
 SWITCH_SECONDS = 0.0005
@@ -61,7 +61,12 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         # What lives as long as the worker need not be looked through for garbage again and again.
         gc.collect()
         gc.freeze()
-        tidy = Tidying(lambda: worker.v2.in_flight == 0, changes=lambda: worker.engine.changes)
+        engine, freezing = worker.engine, Freezing()
+        tidy = Tidying(
+            lambda: worker.v2.in_flight == 0,
+            changes=lambda: engine.changes,
+            freeze=lambda: freezing.look(engine.count, engine.departures),
+        )
         tidying = asyncio.create_task(tidy.run(), name="tidying")
         lifeline.report(listening=True)
         for door, place_of in zip(doors, (config["fds"][place.slot], config.get("grpc")), strict=False):

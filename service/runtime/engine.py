@@ -152,6 +152,11 @@ class Engine:
             found.setdefault(model, {})[version] = WorkerVersion(record.state, record.reason, record.digest)
         return found
 
+    @property
+    def count(self) -> int:
+        """How many versions are lent."""
+        return len(self._ready)
+
     def has_settled(self, model: str, version: int) -> bool:
         """Whether it is ready or was declared unavailable by itself, so that waiting for it would not help."""
         record = self._records.get((model, version))

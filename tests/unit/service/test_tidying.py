@@ -1,13 +1,23 @@
 """When a worker gives memory back."""
 
 import asyncio
+import gc
 import threading
 from dataclasses import dataclass, field
 
 import pytest
 
 from service import tidying
-from service.tidying import GROWTH_BYTES, MOST_TRIES, Tidying, give_back, resident_bytes
+from service.tidying import (
+    GROWTH_BYTES,
+    LEAVING_PERIODS,
+    MANY_VERSIONS,
+    MOST_TRIES,
+    Freezing,
+    Tidying,
+    give_back,
+    resident_bytes,
+)
 
 
 @dataclass
@@ -53,6 +63,40 @@ def test_while_models_load_nothing_is_tidied() -> None:
         process.resident += GROWTH_BYTES + 1
         assert not going.is_due()
     assert [going.is_due(), going.is_due()] == [False, True]
+
+
+def test_many_versions_are_kept_out_of_collections_until_one_has_gone() -> None:
+    freezing = Freezing()
+    gc.unfreeze()
+    try:
+        freezing.look(MANY_VERSIONS - 1, 0)
+        assert gc.get_freeze_count() == 0
+        freezing.look(MANY_VERSIONS, 0)
+        assert gc.get_freeze_count() > 0
+        freezing.look(MANY_VERSIONS, 1)
+        assert gc.get_freeze_count() == 0
+        gc.collect()
+        gc.disable()
+        for _ in range(LEAVING_PERIODS + 1):
+            freezing.look(MANY_VERSIONS, 1)
+        assert gc.get_freeze_count() == 0  # what has gone may lie in a cycle since then
+        gc.collect()
+        freezing.look(MANY_VERSIONS, 1)
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+async def test_each_period_may_freeze(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tidying, "PERIOD_SECONDS", 0)
+    process, frozen = Process(idle=False), asyncio.Event()
+    going = Tidying(lambda: process.idle, lambda: process.resident, process.tidy, freeze=frozen.set)
+    running = asyncio.create_task(going.run())
+    try:
+        await asyncio.wait_for(frozen.wait(), 30)
+    finally:
+        running.cancel()
 
 
 def test_growth_is_counted_from_the_least() -> None:
