@@ -7,11 +7,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
+from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
 
 from router.access import key_rows
 from router.acknowledgement import Applied
-from router.bodies import AppliedAnswer, ErrorAnswer, EventsAnswer, PatchBody, ReasonBody, RouteAnswer, RouteBody
+from router.bodies import (
+    AppliedAnswer,
+    ErrorAnswer,
+    EventsAnswer,
+    PatchBody,
+    ReasonBody,
+    RouteAnswer,
+    RouteBody,
+    require_version,
+)
 from router.commands import Load, Unload
 from router.controller import Controller
 from router.doorman import Doorman
@@ -20,9 +30,9 @@ from router.gate import Gate, require_rows, with_schemes
 from router.guard import Guard, GuardLimits, error_response
 from router.headers import match_of, tags_of, who_asks
 from router.internal import internal_router
+from router.names import MAX_NUMBER, MAX_VERSION, number_of
 from router.needs import ADMIN_PORT
 from router.readiness import require_model
-from router.routes import MAX_VERSION
 from router.status import STATUS
 from router.stream import Streams
 from router.views import (
@@ -35,7 +45,7 @@ from router.views import (
 )
 
 Model = Annotated[str, Path(max_length=128, description="the model's name")]
-Version = Annotated[int, Path(ge=1, le=MAX_VERSION)]
+Version = Annotated[int, BeforeValidator(require_version), Path(ge=1, le=MAX_VERSION)]
 Tag = Annotated[str | None, Header(max_length=1024)]
 Document = dict[str, Any]
 
@@ -64,6 +74,7 @@ def create_app(controller: Controller, options: ApiOptions) -> Guard:
         responses={"default": {"model": ErrorAnswer, "description": "refused, with the reason"}},
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a path with one too many is no path, and no key has to be asked for it
         openapi_url="/api/v1/openapi.json",
     )
     app.add_exception_handler(SerinError, _on_error)
@@ -173,7 +184,7 @@ def _routes(controller: Controller) -> APIRouter:
 def _history(controller: Controller, doorman: Doorman | None) -> APIRouter:
     router = APIRouter(tags=["events"])
     streams = Streams(controller)
-    After = Annotated[int | None, Query(ge=0, description="events above this id; without it the newest")]
+    After = Annotated[int | None, Query(ge=0, le=MAX_NUMBER, description="events above this id; without it the newest")]
     Only = Annotated[str | None, Query(max_length=128, description="only events of this model")]
 
     @router.get("/events", response_model=EventsAnswer, summary="The history, a page at a time, oldest first")
@@ -190,7 +201,8 @@ def _history(controller: Controller, doorman: Doorman | None) -> APIRouter:
         request: Request, after: After = None, model: Only = None, last_event_id: Tag = None
     ) -> StreamingResponse:
         streams.require_room()
-        resumed = int(last_event_id) if last_event_id is not None and last_event_id.isdigit() else after
+        last = number_of(last_event_id or "")
+        resumed = after if last is None else last
         start = controller.last_event if resumed is None else resumed
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         principal = getattr(request.state, "principal", None)

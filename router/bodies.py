@@ -1,18 +1,29 @@
 """Bodies and answers of the admin API as pydantic models: what the OpenAPI page shows and what is checked."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, model_validator
 
 from router.commands import Match, PatchRoute, SetRoute, Share
 from router.errors import InvalidArgument
 from router.routes import MAX_ALIASES, MAX_RULES, MAX_VARIANTS, KeySource, Rule, is_version, percent_to_ppm
+
+MOST_MEMBERS: Final = 64
+"""Of one object with a fixed form."""
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_small(cls, found: Any) -> Any:
+        """Of many members that nobody knows each would be an error of its own."""
+        if isinstance(found, dict) and len(found) > MOST_MEMBERS:
+            raise ValueError(f"has {len(found)} members, more than any body here")
+        return found
 
 
 class VariantBody(_Body):
@@ -159,6 +170,14 @@ class ErrorAnswer(BaseModel):
     error: str = Field(examples=["digits:3 cannot be loaded: not an ONNX file; nothing was changed"])
     code: str = Field(examples=["FAILED_PRECONDITION"])
     request_id: str
+
+
+def require_version(text: str) -> str:
+    """The text of a version in a path. Raises ValueError for one that an int is made of and that no version is written
+    in, such as `01`, `+1` or digits of another script."""
+    if not is_version(text):
+        raise ValueError("a version is a whole number from 1, without leading zeros")
+    return text
 
 
 def _share(index: int, body: VariantBody) -> Share:

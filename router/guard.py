@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from router.access import CHALLENGE
 from router.addressed import require_own_page
-from router.errors import Kind, PayloadTooLarge, SerinError
+from router.errors import Kind, PayloadTooLarge, SerinError, UnsupportedMediaType
 from router.gate import Gate
 from router.metrics import Sample
 from router.status import STATUS, rejection
@@ -72,6 +72,8 @@ class Guard:
         declared = headers.get("content-length", "")
         if declared.isdigit() and int(declared[:20]) > limit:
             raise _too_large(limit)
+        if any(coding.strip().lower() not in ("", "identity") for coding in headers.getlist("content-encoding")):
+            raise UnsupportedMediaType("the admin API takes documents as they are, without Content-Encoding")
 
 
 def error_response(error: SerinError, request_id: str) -> JSONResponse:

@@ -6,6 +6,7 @@ from starlette.requests import Request
 
 from router.commands import Match
 from router.doorman import Principal
+from router.names import number_of
 from router.state import Who
 
 
@@ -43,8 +44,8 @@ def match_of(request: Request) -> Match:
     if "*" in tags:
         return Match(must_exist=True, must_be_absent=absent)
     # A weak or foreign tag matches nothing (RFC 9110, section 13.1.1: strong comparison).
-    numbers = (tag[1:-1] for tag in tags if tag.startswith('"') and tag.endswith('"'))
-    return Match(frozenset(int(number) for number in numbers if number.isdigit()), must_be_absent=absent)
+    numbers = (number_of(tag[1:-1]) for tag in tags if tag.startswith('"') and tag.endswith('"'))
+    return Match(frozenset(number for number in numbers if number is not None), must_be_absent=absent)
 
 
 def tags_of(header: str) -> list[str]:

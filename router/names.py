@@ -9,10 +9,14 @@ PPM: Final = 1_000_000
 """Weights are whole parts per million; the weights of a route sum to exactly this."""
 
 MAX_VERSION: Final = 10**18 - 1
+MAX_NUMBER: Final = 2**63 - 1
+"""Of an event or a rollout: what SQLite holds."""
+
 NAME_RULE: Final = "must match ^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _SHOWN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_:/ -]|\.(?!\.)){0,63}")
+_DIGITS = re.compile(r"[0-9]{1,18}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -24,6 +28,14 @@ def is_name(text: str) -> bool:
 def is_version(text: str) -> bool:
     """Whether a text is a version number: a positive integer of at most 18 digits without leading zeros."""
     return _VERSION.fullmatch(text) is not None
+
+
+def number_of(text: str) -> int | None:
+    """The whole number that a header holds; None for what is none, or has more digits than any of ours.
+
+    `str.isdigit` alone would let pass what `int` does not take (a raised 2), or takes seconds for.
+    """
+    return int(text) if _DIGITS.fullmatch(text) else None
 
 
 def shown(word: str) -> str:

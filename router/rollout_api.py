@@ -17,6 +17,7 @@ from router.evaluator import EVIDENCE
 from router.headers import match_of, who_asks
 from router.history import Who
 from router.launch import Launch
+from router.names import MAX_NUMBER
 from router.phases import PEOPLE, Move
 from router.pilot import Outcome, Pilot
 from router.readiness import require_model
@@ -155,8 +156,8 @@ def rollout_router(desk: Desk) -> APIRouter:
 
 def _add_archive(router: APIRouter, desk: Desk) -> None:
     Limit = Annotated[int, Query(ge=1, le=1000)]
-    After = Annotated[int, Query(ge=0, description="events above this id")]
-    Before = Annotated[int | None, Query(ge=1, description="rollouts with a number below this one")]
+    After = Annotated[int, Query(ge=0, le=MAX_NUMBER, description="events above this id")]
+    Before = Annotated[int | None, Query(ge=1, le=MAX_NUMBER, description="rollouts with a number below this one")]
     Only = Annotated[str | None, Query(max_length=128, description="only rollouts of this model")]
 
     @router.get("/rollouts", summary="Rollouts of all models, the newest first, a page at a time")

@@ -167,7 +167,8 @@ def percent_to_ppm(percent: str | int | float | Decimal) -> int:
     Raises InvalidArgument below 0, above 100, for what is no number, and for more than 4 decimals (1 ppm = 0.0001 %).
     """
     text = str(percent).strip().removesuffix("%").strip()
-    if isinstance(percent, bool) or len(text) > 32:
+    # Decimal takes digits of all scripts, and lines between them; JSON's numbers and other readers do not.
+    if isinstance(percent, bool) or len(text) > 32 or not text.isascii() or "_" in text:
         raise InvalidArgument("a weight must be a percentage such as 12.5")
     try:
         ppm = Decimal(text) * 10_000

@@ -6,7 +6,7 @@ from typing import Any
 
 from router.client import CommandLink
 from router.errors import InvalidArgument, NotFound, PermissionDenied, Unavailable, Unimplemented
-from router.names import is_name, shown
+from router.names import is_name, is_version, shown
 from service.dataplane import Dataplane
 
 Document = dict[str, Any]
@@ -73,7 +73,7 @@ def _number(model: str, reference: str | None) -> int | None:
         raise NotFound(f"there is no model {shown(model)}")
     if reference is None:
         return None
-    if not reference.isascii() or not reference.isdigit() or len(reference) > 18 or int(reference) < 1:
+    if not is_version(reference):
         raise NotFound(f"{model} has no version {shown(reference)}; a version is a positive whole number")
     return int(reference)
 

@@ -57,14 +57,14 @@ def _add_repository(app: FastAPI, shelf: Shelf) -> None:
     @app.post("/v2/repository/models/{model}/versions/{version}/load", tags=["repository"], response_class=Response)
     async def load(request: Request, model: ModelName, version: str | None = None) -> Response:
         """Load a model, or one version of it, again; answered when every worker has it. Without keys: loopback only."""
-        await shelf.load(model, version, _parameters(await _body(request)), _actor(request))
+        await shelf.load(model, version, _parameters(await _body(request), alone=True), _actor(request))
         return Response()
 
     @app.post("/v2/repository/models/{model}/unload", tags=["repository"], response_class=Response)
     @app.post("/v2/repository/models/{model}/versions/{version}/unload", tags=["repository"], response_class=Response)
     async def unload(request: Request, model: ModelName, version: str | None = None) -> Response:
         """Unload a model, whatever its route says, or a version that has no weight. Without keys: loopback only."""
-        _switch(_parameters(await _body(request)), "unload_dependents")
+        _switch(_parameters(await _body(request), alone=True), "unload_dependents")
         await shelf.unload(model, version, _actor(request))
         return Response()
 
@@ -119,7 +119,11 @@ async def _body(request: Request) -> Document:
         raise InvalidArgument(f"the body must be a JSON object: {error}") from error
 
 
-def _parameters(body: Document) -> Document:
+def _parameters(body: Document, alone: bool = False) -> Document:
+    """`alone`: nothing may stand beside them. An address from which to load, as other servers take it, is refused and
+    not passed over."""
+    if alone and body.keys() - {"parameters"}:
+        raise InvalidArgument("the body may hold `parameters` alone; models come from the model repository only")
     found = body.get("parameters")
     if found is not None and not isinstance(found, dict):
         raise InvalidArgument("parameters: must be an object")

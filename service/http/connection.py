@@ -55,6 +55,8 @@ class Connection(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
+        if b"#" in url:  # no part of a target (RFC 9112, section 3.2): some readers would cut it off here, some not
+            raise Malformed
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -76,6 +78,9 @@ class Connection(HttpToolsProtocol):
         # Fields behind a chunked body are parsed as these are, and must not join them (RFC 9110, section 6.5.1): what a
         # proxy has taken out of the head, such as a key, could come back that way.
         self.headers = []
+
+    def on_large_head(self) -> None:
+        self._refusal = HeadTooLarge(f"the request head is above the limit of {self.max_head_bytes} bytes")
 
     def on_message_complete(self) -> None:
         self.waiting_since = None
@@ -124,5 +129,5 @@ class Connection(HttpToolsProtocol):
     def _count(self, size_bytes: int) -> None:
         self._head_bytes += size_bytes
         if self._head_bytes > self.max_head_bytes:
-            self._refusal = HeadTooLarge(f"the request head is above the limit of {self.max_head_bytes} bytes")
+            self.on_large_head()
             raise Malformed

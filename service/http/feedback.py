@@ -7,7 +7,7 @@ import msgspec
 from fastapi import FastAPI, Path, Request
 
 from router.decoding import decoder
-from router.errors import InvalidArgument, SerinError, Unimplemented, UnsupportedMediaType
+from router.errors import InvalidArgument, SerinError, Unimplemented
 from service.feedback import Feedback, Item
 from service.http.documents import FeedbackAnswer, FeedbackError
 from service.http.reading import read_small
@@ -72,8 +72,6 @@ Read = tuple[list[tuple[int, Item]], list[tuple[int, SerinError]], bool]
 
 
 async def _read(request: Request) -> Read:
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedMediaType("feedback is taken as plain JSON, without Content-Encoding")
     body = await read_small(request, MAX_BYTES)
     return parse(body) if len(body) <= OFF_LOOP_BYTES else await asyncio.to_thread(parse, body)
 

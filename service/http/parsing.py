@@ -13,8 +13,14 @@ import httptools
 
 VERSIONS: Final = ("1.0", "1.1")
 CHUNKED: Final = b"chunked"
-HOST: Final = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)
-"""What a Host may hold (RFC 3986, section 3.2.2, and a port)."""
+HOST: Final = re.compile(rb"(?:\[[\w.~!$&'()*+,;=:%-]+\]|[\w.~!$&'()*+,;=%-]*)(?::\d{0,5})?", re.ASCII)
+"""What a Host may be: a name or an address, and a port (RFC 3986, sections 3.2.2 and 3.2.3)."""
+
+PIECE_BYTES: Final = 16 * 1024
+"""Of what is no body, taken apart at a time: so exact are the bounds below."""
+
+LINE_BYTES: Final = 64
+"""Of a head beside its target and fields: method, version, ends of lines."""
 
 Fields = Iterable[tuple[bytes, bytes]]
 
@@ -24,10 +30,12 @@ class Malformed(Exception):
 
 
 class Events(Protocol):
-    """Who is told of requests. `headers`: of the head that is being read."""
+    """Who is told of requests. `headers`: of the head that is being read; `max_head_bytes`: its bound;
+    `on_large_head`: it is above that, and httptools will be given no more."""
 
     headers: list[tuple[bytes, bytes]]
     parser: httptools.HttpRequestParser
+    max_head_bytes: int
 
     def on_message_begin(self) -> None: ...
     def on_url(self, url: bytes) -> None: ...
@@ -35,10 +43,17 @@ class Events(Protocol):
     def on_headers_complete(self) -> None: ...
     def on_body(self, body: bytes) -> None: ...
     def on_message_complete(self) -> None: ...
+    def on_large_head(self) -> None: ...
 
 
 class Parser(httptools.HttpRequestParser):
-    """Tells `events`, whose `parser` it is to be, of whole requests, whatever they ask for."""
+    """Tells `events`, whose `parser` it is to be, of whole requests, whatever they ask for.
+
+    httptools tells of a field when it has all of it, and until then copies what it has with each piece that comes: a
+    field without end would take memory, and time that grows with the square of its length. So what comes without a
+    whole head, a piece of a body or the end of a request is bounded here, and with it trailers and what stands beside
+    the sizes of chunks.
+    """
 
     def __init__(self, events: Events) -> None:
         self._relay = _Relay(events)
@@ -48,49 +63,71 @@ class Parser(httptools.HttpRequestParser):
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]
         """What came on the connection. Raises HttpParserError."""
-        while data:
-            if self._relay.missing_bytes:
-                data = self._relay.take(data)
+        relay, at, end = self._relay, 0, len(data)
+        while at < end:
+            if relay.missing_bytes:
+                at += relay.take(data[at : at + relay.missing_bytes])
                 continue
+            stop = end if relay.in_body else min(end, at + PIECE_BYTES)
+            relay.quiet_bytes += stop - at
             try:
-                super().feed_data(data)
-                return
-            except httptools.HttpParserUpgrade as at:
-                data = data[at.args[0] :]
+                super().feed_data(data[at:stop])
+                at = stop
+            except httptools.HttpParserUpgrade as told:
+                at += told.args[0]
+            relay.require_sound()
 
 
 class _Relay:
-    """Between httptools and `events`. `missing_bytes`: what is still to come of a body that httptools knows nothing of.
+    """Between httptools and `events`. `missing_bytes`: what is still to come of a body that httptools knows nothing of;
+    `quiet_bytes`: what it was given since it last told of anything but a target or a field; `in_body`: the head was
+    whole, the request is not.
 
     It holds no parser, and so makes no circle that the collector would have to find.
     """
 
     def __init__(self, events: Events) -> None:
-        self.missing_bytes = 0
+        self.missing_bytes = self.quiet_bytes = 0
+        self.in_body = False
         self._events = events
+        self._most_quiet_bytes = events.max_head_bytes + LINE_BYTES
         self.on_message_begin = events.on_message_begin
         self.on_url = events.on_url
         self.on_header = events.on_header
-        self.on_body = events.on_body
 
     def on_headers_complete(self) -> None:
         events = self._events
+        self.quiet_bytes = 0
+        self.in_body = True
         if events.parser.should_upgrade():
             self.missing_bytes = length_of(events.headers)
         events.on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self.quiet_bytes = 0
+        self._events.on_body(body)
+
     def on_message_complete(self) -> None:
+        self.quiet_bytes = 0
         if not self.missing_bytes:
+            self.in_body = False
             self._events.on_message_complete()
 
-    def take(self, data: bytes) -> bytes:
-        """Hand on what belongs to the body; what is left belongs to the next request."""
-        body, rest = data[: self.missing_bytes], data[self.missing_bytes :]
+    def take(self, body: bytes) -> int:
+        """Hand on what is, in all or in part, the missing body; how much that was."""
         self.missing_bytes -= len(body)
         self._events.on_body(body)
         if not self.missing_bytes:
+            self.in_body = False
             self._events.on_message_complete()
-        return rest
+        return len(body)
+
+    def require_sound(self) -> None:
+        """Raises HttpParserError when too much came that httptools makes nothing of."""
+        if self.quiet_bytes > self._most_quiet_bytes:
+            if not self.in_body:
+                self._events.on_large_head()
+            raise httptools.HttpParserError("too much without a whole head, a piece of a body or an end")
 
 
 def length_of(headers: Fields) -> int:

@@ -5,11 +5,14 @@ import asyncio
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
-from router.errors import Cancelled, PayloadTooLarge, RequestTimeout
+from router.errors import Cancelled, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
 from service.http.replies import Headers
 
 LONG_BYTES = 4096
 """Pieces of a body that are kept as they came; shorter ones would cost more than they hold."""
+
+PLAIN = ("", "identity")
+"""Values of Content-Encoding that say there is none."""
 
 SMALL_SECONDS = 20.0
 """Time for the body of a small request."""
@@ -65,7 +68,10 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
 async def read_small(request: Request, limit: int) -> bytes:
     """The whole body of a request that FastAPI routes. Raises PayloadTooLarge above `limit` bytes, by its declared
-    length where it has one; RequestTimeout when it does not come in time, Cancelled when the caller goes away."""
+    length where it has one; RequestTimeout when it does not come in time, Cancelled when the caller goes away,
+    UnsupportedMediaType when it is packed: what is small need not be."""
+    if any(coding.strip().lower() not in PLAIN for coding in request.headers.getlist("content-encoding")):
+        raise UnsupportedMediaType("this path takes documents as they are, without Content-Encoding")
     if int(request.headers.get("content-length", "0")) > limit:
         raise _too_large_here(limit)
     whole = bytearray()

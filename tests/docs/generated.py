@@ -40,7 +40,7 @@ KINDS = {
     Kind.ABORTED: "the route is no longer the one that `If-Match` names",
     Kind.HEAD_TOO_LARGE: "the request line and headers are larger than `max_header_bytes`",
     Kind.PAYLOAD_TOO_LARGE: "the body is larger than `max_body_bytes`, as sent or decompressed",
-    Kind.UNSUPPORTED_MEDIA_TYPE: "a `Content-Encoding` that is not gzip, deflate or identity",
+    Kind.UNSUPPORTED_MEDIA_TYPE: "of inference: a `Content-Encoding` beside gzip, deflate, identity; elsewhere: any",
     Kind.HEAD_TOO_LARGE: "the request line and headers are larger than `max_header_bytes`; the connection is closed",
     Kind.RESOURCE_EXHAUSTED: "the queue of the version is full, or the rate of the key used up; see `Retry-After`",
     Kind.CANCELLED: "the client went away (seen in counts and logs only)",

@@ -99,6 +99,18 @@ HEADS = {
     "many_lengths": lambda path: (f"POST {path} HTTP/1.1", "Host: x", *["Content-Type: x"] * 20_000),
 }
 
+PIECE = 16 * 1024
+CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+UNENDING = {
+    "target": b"POST %b",
+    "field": b"POST %b HTTP/1.1\r\nHost: x\r\nX: ",
+    "name": b"POST %b HTTP/1.1\r\nHost: x\r\n",
+    "extension": CHUNKED + b"1;",
+    "trailer": CHUNKED + b"1\r\n[\r\n0\r\nX: ",
+    "trailer_name": CHUNKED + b"1\r\n[\r\n0\r\n",
+}
+"""What goes on with the letter a, and would for ever: nobody keeps it until there is no time left."""
+
 
 def cases() -> Iterator[Case]:
     for where, path in TARGETS.items():
@@ -128,6 +140,15 @@ def _heads(where: str, path: str) -> Iterator[Case]:
             return ["\r\n".join(lines(path)).encode() + b"\r\nContent-Length: 0\r\n\r\n"]
 
         yield Case(f"{where}-head-{name}", "B28", content, frozenset({431}), closes=True)
+
+    for name, begins in UNENDING.items():
+
+        def unending(begins: bytes = begins) -> Iterator[bytes]:
+            yield begins.replace(b"%b", path.encode())
+            yield from [b"a" * PIECE] * (MEBIBYTE // PIECE)
+
+        behind = b"chunked" in begins
+        yield Case(f"{where}-unending-{name}", "B28", unending, frozenset({400 if behind else 431}), closes=True)
 
     def trailers() -> Iterator[bytes]:
         yield head("POST", path, "Transfer-Encoding: chunked") + b"0\r\n"

@@ -67,9 +67,11 @@ LINES = {
     "proxy_protocol": b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n",
     "proxy_protocol_2": b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + bytes(12),
     "file": b"POST file:///etc/passwd HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "fragment": b"POST %b#x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "fragment_before_the_end": b"POST /v2#/models/floats/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
     "authority": b"POST example.com:80 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
 }
-HOSTS = ("a/b", "a, b", "a b", "a@b", "a?", "a#b", "a\\b", '"a"', "a\u00e9")
+HOSTS = ("a/b", "a, b", "a b", "a@b", "a?", "a#b", "a\\b", '"a"', "a\u00e9", "a:b", "a:-1", "a:999999", "[::1", "::1")
 NUMBERS = {
     "beyond_double": (b"[1e400,1]", 400),
     "beyond_double_negative": (b"[-1e400,1]", 400),
@@ -173,7 +175,7 @@ def _framing() -> Iterator[Case]:
     yield case(
         "odd-expect-much", "B9", head("POST", INFER, "Expect: 100-continue", "Content-Length: 9999999999"), {413}
     )
-    yield case("odd-line-many_empty", "B27", b"\r\n" * 100_000 + post(INFER, b"{}"))
+    yield case("odd-line-many_empty", "B27", b"\r\n" * 100_000 + post(INFER, b"{}"), {431}, True)
 
 
 def _documents() -> Iterator[Case]:
@@ -224,4 +226,7 @@ def _fields() -> Iterator[Case]:
         "weighed": ("Content-Encoding: gzip;q=1",),
     }.items():
         yield case(f"odd-coding_of_body-{name}", "B32", post(INFER, packed, *fields), {415})
+    for number, coding in enumerate(("gzip", "br", "identity\r\nContent-Encoding: gzip", "x" * 1000)):
+        yield case(f"odd-coding_of_index-{number}", "B32", post(INDEX, b"{}", f"Content-Encoding: {coding}"), {415})
+    yield case("odd-coding_of_index-none", "B32", post(INDEX, b"{}", "Content-Encoding: Identity"), FINE)
     yield case("odd-accept-weights", "B26", post(INFER, GOOD, "Accept-Encoding: gzip;q=1e400, deflate;q=nan"), FINE)

@@ -170,6 +170,11 @@ def _settings() -> Iterator[Case]:
     }.items():
         content = json.dumps({"parameters": value}).encode()
         yield case(f"setting-load-{name}", "B1", post("/v2/repository/models/floats/load", content), {400, 501})
+        bare = post("/v2/repository/models/floats/load", json.dumps(value).encode())
+        yield case(f"setting-load-bare-{name}", "B1", bare)
+    for way in ("load", "unload"):
+        padded = post(f"/v2/repository/models/floats/versions/01/{way}", b"")
+        yield case(f"setting-{way}-zero_before", "B17", padded, {404})
     for kind, value in {"list": [], "text": MARK, "number": 1, "true": True}.items():
         content = json.dumps({"parameters": value}).encode()
         yield case(f"setting-load-parameters-{kind}", "B5", post("/v2/repository/models/floats/load", content))

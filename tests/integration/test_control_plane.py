@@ -413,8 +413,11 @@ async def test_events_stream_from_where_the_client_stopped_and_go_on_live(house:
         assert (live["id"], live["kind"]) == (3, "route.set")
 
 
-async def test_a_stream_without_a_start_tells_only_what_comes(house: House, workers: Pair) -> None:
-    async with a_stream(house, "/api/v1/events/stream", {}) as stream:
+@pytest.mark.parametrize("headers", [{}, {"last-event-id": "\u00b2"}, {"last-event-id": "9" * 30}])
+async def test_a_stream_without_a_start_tells_only_what_comes(
+    house: House, workers: Pair, headers: dict[str, str]
+) -> None:
+    async with a_stream(house, "/api/v1/events/stream", headers) as stream:
         await house.put(90, 10)
         assert (await stream())["kind"] == "route.set"
 
@@ -425,7 +428,7 @@ async def a_stream(
 ) -> AsyncIterator[Callable[[], Awaitable[dict[str, Any]]]]:
     sent: asyncio.Queue[bytes] = asyncio.Queue()
     gone = asyncio.Event()
-    raw = [(b"host", b"localhost"), *((k.encode(), v.encode()) for k, v in headers.items())]
+    raw = [(b"host", b"localhost"), *((k.encode(), v.encode("latin-1")) for k, v in headers.items())]
     scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
              "path": path, "raw_path": path.encode(), "query_string": b"", "headers": raw, "root_path": "",
              "server": ("localhost", 80), "client": ("127.0.0.1", 1)}  # fmt: skip
@@ -752,6 +755,49 @@ async def test_bodies_are_bounded_declared_or_not(house: House) -> None:
         headers = {"Content-Type": "application/json"}
         answer = await house.http.put("/api/v1/routes/digits", content=content, headers=headers)
         assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip"])
+async def test_packed_bodies_are_refused_rather_than_taken_for_something_else(house: House, coding: str) -> None:
+    for ask in (house.http.put, house.http.post):
+        answer = await ask("/api/v1/models/digits/rollout", content=b"{}", headers={"Content-Encoding": coding})
+        assert answer.status_code == 415
+        assert set(answer.json()) == {"error", "code", "request_id"}
+
+
+@pytest.mark.parametrize("path", ["/api/v1/routes/", "/api/v1/models/digits/", "/metrics/", "//api/v1/routes"])
+async def test_a_path_that_is_none_leads_nowhere(house: House, path: str) -> None:
+    answer = await house.http.get(path, follow_redirects=False)
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+
+
+@pytest.mark.parametrize("number", [2**63, 10**30, "-1", "x"])
+@pytest.mark.parametrize("path", ["events", "events/stream"])
+async def test_numbers_that_no_event_has_are_refused(house: House, path: str, number: Any) -> None:
+    answer = await house.http.get(f"/api/v1/{path}?after={number}")
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("number", ["\u00b2", "9" * 5000, "9" * 30, "1_0"])
+async def test_tags_that_are_no_number_of_ours_match_nothing(house: House, number: str) -> None:
+    headers = {"If-Match": f'"{number}"'.encode("latin-1")}
+    body = {"variants": [{"version": 1, "weight": 100}]}
+    assert (await house.http.put("/api/v1/routes/digits", json=body, headers=headers)).status_code == 412
+
+
+@pytest.mark.parametrize("version", ["01", "+1", "1_0", "1.0", "%201", "%D9%A1", "0", "-1", "9" * 19])
+async def test_versions_that_nobody_writes_so_are_refused(house: House, version: str) -> None:
+    assert (await house.http.post(f"/api/v1/models/digits/versions/{version}/load")).status_code == 400
+
+
+async def test_a_body_of_many_members_is_refused_with_one_reason(house: House) -> None:
+    many = {f"k{number}": 1 for number in range(50_000)}
+    for method, path in (("PUT", "routes/digits"), ("PATCH", "routes/digits"), ("POST", "models/digits/load")):
+        answer = await house.http.request(method, f"/api/v1/{path}", json=many)
+        assert answer.status_code == 400
+        assert "50000 members" in answer.json()["error"]
+        assert "more)" not in answer.json()["error"]
 
 
 async def test_probes_metrics_and_the_openapi_page_answer(house: House) -> None:

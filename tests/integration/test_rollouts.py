@@ -347,6 +347,12 @@ async def test_what_cannot_be_honoured_is_refused_when_it_is_applied(
     assert rig.controller.table is table
 
 
+@pytest.mark.parametrize("path", ["rollouts?before=", "rollouts/x/blocks?after=", "rollouts/x/history?after="])
+@pytest.mark.parametrize("number", [2**63, 10**30, "-1", "x"])
+async def test_numbers_that_no_rollout_has_are_refused(rig: Rig, path: str, number: Any) -> None:
+    assert (await rig.call("GET", f"/{path}{number}")).status_code == 400
+
+
 async def test_applying_twice_is_applying_once(rig: Rig) -> None:
     first = (await rig.apply(CANARY)).json()
     again = await rig.apply({**CANARY, "reason": "again"})

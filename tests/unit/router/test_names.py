@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from router.names import is_name, shown
+from router.names import is_name, number_of, shown
 
 PIECES = [
     "..",
@@ -41,6 +41,16 @@ def test_plain_words_are_shown_as_they_are(word: str) -> None:
 )
 def test_of_others_only_the_length_is_told(word: str) -> None:
     assert shown(word) == f"(a text of {len(word)} characters)"
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("017", 17), ("9" * 18, 10**18 - 1)])
+def test_digits_are_a_number(text: str, number: int) -> None:
+    assert number_of(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "-1", "+1", " 1", "1_0", "\u00b2", "\u0661", "1.0", "9" * 19, "1\n"])
+def test_what_is_no_number_of_ours_is_none(text: str) -> None:
+    assert number_of(text) is None
 
 
 def test_no_name_of_ten_thousand_leads_out_of_the_repository(tmp_path: Path) -> None:

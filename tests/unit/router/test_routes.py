@@ -53,7 +53,23 @@ def test_percent_is_exact_in_ppm(percent: str | float, ppm: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "percent", ["0.00001", "100.0001", -1, "nan", "inf", float("nan"), "ten", "", True, "1" * 40, "1e999999999", 1e308]
+    "percent",
+    [
+        "0.00001",
+        "100.0001",
+        -1,
+        "nan",
+        "inf",
+        float("nan"),
+        "ten",
+        "",
+        True,
+        "1" * 40,
+        "1e999999999",
+        1e308,
+        "1_0",
+        "\u0661",
+    ],
 )
 def test_what_is_no_percentage_is_refused(percent: str | float) -> None:
     with pytest.raises(InvalidArgument):

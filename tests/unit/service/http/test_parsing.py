@@ -12,11 +12,14 @@ BODY = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Told:
-    """Keeps (url, body) of each request that was whole."""
+    """Keeps (url, body) of each request that was whole, and how many heads were refused."""
+
+    max_head_bytes = 64 * 1024
 
     def __init__(self) -> None:
         self.requests: list[tuple[bytes, bytes]] = []
         self.headers: list[tuple[bytes, bytes]] = []
+        self.refused = self.given_bytes = 0
         self.parser = Parser(self)
 
     def on_message_begin(self) -> None:
@@ -35,6 +38,15 @@ class Told:
 
     def on_message_complete(self) -> None:
         self.requests.append((self.url, self.body))
+
+    def on_large_head(self) -> None:
+        self.refused += 1
+
+    def feed_for_ever(self, piece: bytes) -> None:
+        """Ten times as much as a head may have stands for ever."""
+        while self.given_bytes < 10 * self.max_head_bytes:
+            self.given_bytes += len(piece)
+            self.parser.feed_data(piece)
 
 
 def post(path: bytes, fields: bytes = b"", body: bytes = BODY) -> bytes:
@@ -64,6 +76,48 @@ def test_thousands_of_them_in_one_piece_are_read() -> None:
     assert told(post(b"/a", UPGRADE, b"x") * 5000) == [(b"/a", b"x")] * 5000
 
 
+HEAD = b"POST /a HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("piece_bytes", [1000, 50_000, 10_000_000])
+@pytest.mark.parametrize(
+    ("begins", "goes_on", "refused"),
+    [
+        (b"", b"\r\n", 1),
+        (HEAD, b"a", 1),
+        (HEAD + b"X: ", b"a", 1),
+        (HEAD + b"X: ", b" ", 1),
+        (CHUNKED + b"0", b"0", 0),
+        (CHUNKED + b"1;", b"a", 0),
+        (CHUNKED + b"1\r\na\r\n0\r\n", b"a", 0),
+        (CHUNKED + b"1\r\na\r\n0\r\nX: ", b"a", 0),
+    ],
+    ids=["lines", "name", "value", "space", "size", "extension", "name_behind", "value_behind"],
+)
+def test_what_has_no_end_is_refused_before_it_is_much(
+    begins: bytes, goes_on: bytes, refused: int, piece_bytes: int
+) -> None:
+    found = Told()
+    found.parser.feed_data(begins)
+    with pytest.raises(httptools.HttpParserError):
+        found.feed_for_ever(goes_on * (piece_bytes // len(goes_on)))
+    assert found.given_bytes <= max(piece_bytes, Told.max_head_bytes + 2 * piece_bytes)
+    assert (found.refused, found.requests) == (refused, [])
+
+
+def test_a_head_of_the_size_that_is_allowed_is_read() -> None:
+    room = Told.max_head_bytes - len(post(b"/a", b"X: \r\n", b""))
+    sent = post(b"/a", b"X: " + b"a" * room + b"\r\n", b"")
+    assert told(sent) == [(b"/a", b"")]
+    assert told(*(sent[at : at + 999] for at in range(0, len(sent), 999))) == [(b"/a", b"")]
+
+
+def test_many_requests_and_large_bodies_in_one_piece_are_not_taken_for_a_head() -> None:
+    large = post(b"/b", b"", b"b" * 200_000)
+    assert told((post(b"/a") * 2000 + large) * 2) == [*[(b"/a", BODY)] * 2000, (b"/b", b"b" * 200_000)] * 2
+
+
 def test_chunks_of_a_request_that_asks_for_another_protocol_are_refused() -> None:
     with pytest.raises(httptools.HttpParserError):
         told(b"POST / HTTP/1.1\r\nHost: x\r\n" + UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
@@ -83,6 +137,7 @@ HOST = (b"host", b"a.example:80")
         ("1.1", [HOST]),
         ("1.1", [(b"host", b"")]),
         ("1.1", [(b"host", b"[::1]:80")]),
+        ("1.1", [(b"host", b"a:")]),
         ("1.1", [(b"host", b"my_service.a-b")]),
         ("1.1", [HOST, (b"transfer-encoding", b"Chunked ")]),
         ("1.0", []),
@@ -103,6 +158,11 @@ def test_a_plain_head_passes(version: str, headers: list[Any]) -> None:
         ("1.1", [(b"host", b"a b")]),
         ("1.1", [(b"host", b"a@b")]),
         ("1.1", [(b"host", b"a?b")]),
+        ("1.1", [(b"host", b"a:b")]),
+        ("1.1", [(b"host", b"a:-1")]),
+        ("1.1", [(b"host", b"a:999999")]),
+        ("1.1", [(b"host", b"[::1")]),
+        ("1.1", [(b"host", b"::1")]),
         ("1.1", [(b"host", b"a\xff")]),
         ("1.1", [HOST, (b"transfer-encoding", b"gzip, chunked")]),
         ("1.1", [HOST, (b"transfer-encoding", b",chunked")]),
