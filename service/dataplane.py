@@ -31,6 +31,9 @@ OFF_LOOP_BYTES = 64 * 1024
 
 FAR_NS = 1 << 62
 
+TURN_NS = 5_000_000
+"""So long routes are bound before requests have a turn."""
+
 Guard = Callable[[Route, Guards | None], Guards | None]
 Taps = Callable[[SeriesName, str, Loaded], Tap | None]
 
@@ -61,20 +64,36 @@ class Dataplane:
         self._taps = taps
         self._feedback = feedback
         self._routes: dict[str, BoundRoute] = {}
+        self._prepared: dict[str, BoundRoute] = {}
         self.table = RouteTable()
         self.draining = False
         self._was_ready = False
         self._let_go_of = 0
 
+    async def prepare(self, table: RouteTable) -> None:
+        """Bind the routes of models that are new here, before `swap`: of thousands a few at each turn, between which
+        requests are answered. What is known here is bound when the table is swapped. Raises like `swap`."""
+        self._prepared, begun = {}, perf_counter_ns()
+        for model, route in table.routes.items():
+            if model in self._routes:
+                continue
+            self._prepared[model] = self._bind(route, None)
+            if perf_counter_ns() - begun > TURN_NS:
+                await asyncio.sleep(0)
+                begun = perf_counter_ns()
+
     def swap(self, table: RouteTable) -> None:
         """Route by `table` from the next request on. Series are bound first: where that fails, the old table stays."""
         routes = {}
+        prepared, self._prepared = self._prepared, {}
         for model, route in table.routes.items():
-            known = self._routes.get(model)
+            known = self._routes.get(model) or prepared.get(model)
             # The same value means the same split: what is bound to it goes on counting.
             routes[model] = known if known is not None and known.route == route else self._bind(route, known)
         before, self._routes = self._routes, routes
         self.table = table
+        if prepared:
+            self._let_go_of = -1  # a version may have gone since they were bound
         for model, bound in routes.items():
             for version in before[model].reached - bound.reached if model in before else ():
                 if (left := self._engine.peek(model, version)) is not None:

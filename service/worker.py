@@ -172,6 +172,7 @@ class Worker:
         if reason is not None:
             return reason
         try:
+            await self.dataplane.prepare(table)
             self.dataplane.swap(table)
         except ResourceExhausted as error:
             return error.message

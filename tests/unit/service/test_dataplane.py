@@ -1,5 +1,6 @@
 """Whom plain requests are given to: the same by memory as by reckoning."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,36 @@ def test_another_split_forgets_what_the_last_one_chose(dataplane: Dataplane) -> 
     only = Route("digits", (Variant("1", 1, 0), Variant("2", 2, PPM)), epoch=1)
     dataplane.swap(RouteTable(routes={"digits": only}))
     assert dataplane.pick(bound(dataplane), keyed(one), 0).arm.variant.name == "2"
+
+
+async def test_routes_of_many_new_models_are_bound_between_requests(
+    dataplane: Dataplane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.dataplane.TURN_NS", 0)
+    many = {name: Route(name, (Variant("1", 1, PPM),)) for name in map("m{}".format, range(20))}
+    table, turns = RouteTable(revision=2, routes={"digits": ROUTE, **many}), 0
+    known = bound(dataplane)
+    preparing = asyncio.ensure_future(dataplane.prepare(table))
+    while not preparing.done():
+        await asyncio.sleep(0)
+        turns += 1
+        assert dataplane.plain_route("m1") is None
+        assert dataplane.table.revision == 0
+    assert turns >= 20
+    binding: list[Route] = []
+    monkeypatch.setattr(dataplane, "_bind", lambda route, before: binding.append(route))
+    dataplane.swap(table)
+    assert binding == []
+    assert bound(dataplane) is known
+    assert all(dataplane.expect(name).route is route for name, route in many.items())
+
+
+async def test_what_was_prepared_for_another_route_is_bound_anew(dataplane: Dataplane) -> None:
+    await dataplane.prepare(RouteTable(routes={"m": Route("m", (Variant("1", 1, PPM),))}))
+    route = Route("m", (Variant("2", 2, PPM),))
+    dataplane.swap(RouteTable(routes={"m": route}))
+    assert dataplane.expect("m").route == route
+    assert dataplane.pick(dataplane.expect("m"), {}, 0).arm.variant.version == 2
 
 
 def test_memory_is_bounded_whatever_keys_are_sent(dataplane: Dataplane) -> None:
