@@ -96,7 +96,7 @@ class Freezing:
         self._leaving = self._waits_for = 0
 
     def look(self, versions: int, departures: int) -> None:
-        """Freeze or thaw, once in a period. `versions`: how many are in memory; `departures`: how many have gone."""
+        """Freeze or thaw, once in a period. `versions`: how many are known; `departures`: how many have gone."""
         collections = gc.get_stats()[2]["collections"]
         if departures != self._departures:
             self._departures, self._leaving = departures, LEAVING_PERIODS

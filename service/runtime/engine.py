@@ -154,8 +154,8 @@ class Engine:
 
     @property
     def count(self) -> int:
-        """How many versions are lent."""
-        return len(self._ready)
+        """How many versions are known here, loaded or not."""
+        return len(self._records)
 
     def has_settled(self, model: str, version: int) -> bool:
         """Whether it is ready or was declared unavailable by itself, so that waiting for it would not help."""
