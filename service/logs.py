@@ -14,6 +14,10 @@ Event = MutableMapping[str, Any]
 
 #: Loggers of libraries that write through ours; uvicorn would otherwise bring handlers of its own.
 ROUTED = ("uvicorn", "uvicorn.error", "uvicorn.access", "fastapi", "httpx", "httpcore", "sqlalchemy", "asyncio")
+GRPC_CORE = "grpc._cython.cygrpc"
+UNSENT = "ExecuteBatchError"
+"""What the gRPC library raises, and logs, when an answer could not be handed to its connection any more."""
+
 QUIET = ("uvicorn.error", "httpx", "httpcore", "sqlalchemy", "asyncio")
 
 
@@ -128,7 +132,15 @@ def _drop_uvicorn_colour(_logger: object, _method: str, event: Event) -> Event:
     return event
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether an error of the gRPC library is one: it tells of every caller who left before his answer was written,
+    with a traceback of its own, which whoever opens a window of 0 bytes and leaves can have written without end."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != UNSENT
+
+
 def _route_libraries(access: bool) -> None:
+    logging.getLogger(GRPC_CORE).addFilter(_is_ours)
     for name in ROUTED:
         logger = logging.getLogger(name)
         logger.handlers.clear()

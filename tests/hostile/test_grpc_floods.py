@@ -9,7 +9,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +191,26 @@ def test_a_flood_of_frames_harms_nobody(flood: Callable[[], Iterator[bytes]], ho
         call(channel, HostileCall("good", request().SerializeToString))
     house.assert_serves()
     house.assert_unharmed()
+
+
+def test_who_lets_nobody_answer_and_leaves_fills_no_log(house: House, channel: Any) -> None:
+    """With a window of 0 bytes an answer waits for room until its connection has gone."""
+    asked = frame(HEADERS, head(SERVICE + "ServerLive"), 1, END_HEADERS) + frame(DATA, b"\0" * 5, 1, END_STREAM)
+    host, _, port = str(house.running.seen["grpc"]).rpartition(":")
+    lines = len(house.running.log().splitlines())
+    with ExitStack() as stack:
+        for _ in range(50):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), LIMIT_SECONDS))
+            connection.sendall(PREFACE + frame(SETTINGS, struct.pack(">HI", 4, 0)) + asked + frame(PING, LAST))
+            heard = b""
+            while ANSWERED not in heard:
+                heard += connection.recv(65536)
+        for _ in range(10):
+            call(channel, HostileCall("good", request().SerializeToString))
+    for _ in range(10):
+        call(channel, HostileCall("good", request().SerializeToString))
+    house.assert_unharmed()
+    assert len(house.running.log().splitlines()) - lines < 10
 
 
 def test_a_bomb_fills_no_memory_on_the_way(house: House, channel: Any) -> None:

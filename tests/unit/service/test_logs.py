@@ -99,6 +99,17 @@ def test_uvicorn_writes_through_the_same_door_and_its_access_log_is_off() -> Non
     assert "color_message" not in json.loads(line)
 
 
+class ExecuteBatchError(Exception):
+    """As grpcio's, which has no public name."""
+
+
+@pytest.mark.parametrize(("error", "count"), [(ExecuteBatchError("x"), 0), (ValueError("x"), 1)])
+def test_of_grpc_only_errors_of_ours_are_written(error: Exception, count: int) -> None:
+    out = lines_of("json", io.StringIO())
+    logging.getLogger(logs.GRPC_CORE).error("raised by servicer method", exc_info=error)
+    assert len(out.getvalue().splitlines()) == count
+
+
 def test_lines_below_the_level_are_not_written() -> None:
     out = lines_of("json", io.StringIO())
     logs.get("x").debug("quiet")
