@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import select
 import threading
 import time
 from collections import Counter
@@ -144,6 +145,9 @@ class Traffic:
         open_: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         while not self._stopped.is_set() and self._next < self._limit:
             mine, self._next = self._next, self._next + 1
+            if open_ is not None and _has_ended(open_[1]):
+                open_[1].close()
+                open_ = None
             ask, first, sent = self._make(mine), open_ is None, time.monotonic()
             try:
                 async with asyncio.timeout(REQUEST_SECONDS):
@@ -193,6 +197,15 @@ async def _read(
         closes=headers.get(b"connection") == b"close",
         body=body,
     )
+
+
+def _has_ended(writer: asyncio.StreamWriter) -> bool:
+    """Whether an idle connection is of no use any more, which the kernel knows before the event loop does."""
+    if writer.is_closing():
+        return True
+    look = select.poll()
+    look.register(writer.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(look.poll(0))
 
 
 def _lost(error: BaseException, mine: int, key: str | None, sent: float, number: int, first: bool) -> Answer:
