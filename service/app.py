@@ -165,6 +165,7 @@ def _port_options(settings: Settings) -> PortOptions:
         max_header_bytes=settings.max_header_bytes,
         access_log=settings.access_log,
         head_seconds=settings.body_read_timeout_seconds,
+        max_body_bytes=settings.max_body_bytes,
     )
 
 

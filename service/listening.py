@@ -29,6 +29,7 @@ class PortOptions:
     max_header_bytes: int
     access_log: bool
     head_seconds: float = 20.0
+    max_body_bytes: int = 64 * 1024 * 1024
 
 
 class Port:
@@ -45,7 +46,8 @@ class Port:
         tls: Renewal | None = None,
     ) -> None:
         # uvicorn makes the protocol of a connection by itself, so what all of them share stands on a class.
-        self.connection = type("Bound", (connection,), {"max_head_bytes": options.max_header_bytes})
+        bounds = {"max_head_bytes": options.max_header_bytes, "max_body_bytes": options.max_body_bytes}
+        self.connection = type("Bound", (connection,), bounds)
         self._config = uvicorn.Config(
             app,
             http=self.connection,

@@ -16,6 +16,8 @@ CHUNKED: Final = b"chunked"
 HOST: Final = re.compile(rb"(?:\[[\w.~!$&'()*+,;=:%-]+\]|[\w.~!$&'()*+,;=%-]*)(?::\d{0,5})?", re.ASCII)
 """What a Host may be: a name or an address, and a port (RFC 3986, sections 3.2.2 and 3.2.3)."""
 
+HEX: Final = re.compile(rb"[0-9A-Fa-f]+")
+
 PIECE_BYTES: Final = 16 * 1024
 """Of what is no body, taken apart at a time: so exact are the bounds below."""
 
@@ -30,12 +32,13 @@ class Malformed(Exception):
 
 
 class Events(Protocol):
-    """Who is told of requests. `headers`: of the head that is being read; `max_head_bytes`: its bound;
-    `on_large_head`: it is above that, and httptools will be given no more."""
+    """Who is told of requests. `headers`: of the head that is being read; `max_head_bytes`, `max_body_bytes`: bounds;
+    `on_large_head`, `on_large_body`: what comes is above that, and httptools will be given no more."""
 
     headers: list[tuple[bytes, bytes]]
     parser: httptools.HttpRequestParser
     max_head_bytes: int
+    max_body_bytes: int
 
     def on_message_begin(self) -> None: ...
     def on_url(self, url: bytes) -> None: ...
@@ -44,6 +47,7 @@ class Events(Protocol):
     def on_body(self, body: bytes) -> None: ...
     def on_message_complete(self) -> None: ...
     def on_large_head(self) -> None: ...
+    def on_large_body(self) -> None: ...
 
 
 class Parser(httptools.HttpRequestParser):
@@ -72,6 +76,8 @@ class Parser(httptools.HttpRequestParser):
             relay.quiet_bytes += stop - at
             try:
                 super().feed_data(data[at:stop])
+                if relay.chunk_bytes >= 0:
+                    relay.require_size(chunk_size(data, at, stop - relay.chunk_bytes))
                 at = stop
             except httptools.HttpParserUpgrade as told:
                 at += told.args[0]
@@ -81,7 +87,7 @@ class Parser(httptools.HttpRequestParser):
 class _Relay:
     """Between httptools and `events`. `missing_bytes`: what is still to come of a body that httptools knows nothing of;
     `quiet_bytes`: what it was given since it last told of anything but a target or a field; `in_body`: the head was
-    whole, the request is not.
+    whole, the request is not; `chunk_bytes`: what came of the chunk that is on its way, below 0 when there is none.
 
     It holds no parser, and so makes no circle that the collector would have to find.
     """
@@ -89,6 +95,7 @@ class _Relay:
     def __init__(self, events: Events) -> None:
         self.missing_bytes = self.quiet_bytes = 0
         self.in_body = False
+        self.chunk_bytes = -1
         self._events = events
         self._most_quiet_bytes = events.max_head_bytes + LINE_BYTES
         self.on_message_begin = events.on_message_begin
@@ -105,7 +112,15 @@ class _Relay:
 
     def on_body(self, body: bytes) -> None:
         self.quiet_bytes = 0
+        if self.chunk_bytes >= 0:
+            self.chunk_bytes += len(body)
         self._events.on_body(body)
+
+    def on_chunk_header(self) -> None:
+        self.chunk_bytes = 0
+
+    def on_chunk_complete(self) -> None:
+        self.chunk_bytes = -1
 
     def on_message_complete(self) -> None:
         self.quiet_bytes = 0
@@ -122,12 +137,27 @@ class _Relay:
             self._events.on_message_complete()
         return len(body)
 
+    def require_size(self, size_bytes: int) -> None:
+        """Raises HttpParserError for a chunk that no body may hold, which nobody has to wait for."""
+        if size_bytes > self._events.max_body_bytes:
+            self._events.on_large_body()
+            raise httptools.HttpParserError("a chunk above the bound of a body")
+
     def require_sound(self) -> None:
         """Raises HttpParserError when too much came that httptools makes nothing of."""
         if self.quiet_bytes > self._most_quiet_bytes:
             if not self.in_body:
                 self._events.on_large_head()
             raise httptools.HttpParserError("too much without a whole head, a piece of a body or an end")
+
+
+def chunk_size(data: bytes, begin: int, end: int) -> int:
+    """Bytes that a chunk says it has; the line that says it ends at `data[end - 1]`, and httptools has taken it, which
+    keeps the number to itself. 0 where the line did not come as a whole behind `data[begin]`: then its chunk is bounded
+    while it comes."""
+    line_at = data.rfind(b"\n", begin, max(begin, end - 1)) + 1
+    size = HEX.match(data, line_at, max(line_at, end)) if line_at else None
+    return int(size[0], 16) if size is not None and data[end - 1 : end] == b"\n" else 0
 
 
 def length_of(headers: Fields) -> int:

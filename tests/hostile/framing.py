@@ -177,6 +177,9 @@ def _bodies(where: str, path: str) -> Iterator[Case]:
     yield Case(f"{where}-body-one_byte_chunks", "B3", tiny_chunks)
     yield Case(f"{where}-body-without_end", "B9", endless, frozenset({413}), closes=True)
     yield Case(f"{where}-body-long_chunk_extension", "B3", extended)
+    for size in ("7fffffff", "7fffffffffffffff", "ffffffffffffffff"):
+        content = CHUNKED.replace(b"%b", path.encode()) + f"{size}\r\n[".encode()
+        yield case(f"{where}-body-chunk_of_{size}", "B9", content, {413}, True)
     yield case(
         f"{where}-body-declared_too_large", "B9", head("POST", path, "Content-Length: 1099511627776"), {413}, True
     )

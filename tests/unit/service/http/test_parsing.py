@@ -15,11 +15,12 @@ class Told:
     """Keeps (url, body) of each request that was whole, and how many heads were refused."""
 
     max_head_bytes = 64 * 1024
+    max_body_bytes = 0x20000
 
     def __init__(self) -> None:
         self.requests: list[tuple[bytes, bytes]] = []
         self.headers: list[tuple[bytes, bytes]] = []
-        self.refused = self.given_bytes = 0
+        self.refused = self.given_bytes = self.large = 0
         self.parser = Parser(self)
 
     def on_message_begin(self) -> None:
@@ -41,6 +42,9 @@ class Told:
 
     def on_large_head(self) -> None:
         self.refused += 1
+
+    def on_large_body(self) -> None:
+        self.large += 1
 
     def feed_for_ever(self, piece: bytes) -> None:
         """Ten times as much as a head may have stands for ever."""
@@ -104,6 +108,28 @@ def test_what_has_no_end_is_refused_before_it_is_much(
         found.feed_for_ever(goes_on * (piece_bytes // len(goes_on)))
     assert found.given_bytes <= max(piece_bytes, Told.max_head_bytes + 2 * piece_bytes)
     assert (found.refused, found.requests) == (refused, [])
+
+
+@pytest.mark.parametrize("size", [b"20001", b"00020001;a=b", b"ffffffffffffffff"])
+@pytest.mark.parametrize("begins", [b"", b"1\r\na\r\n", b"5\r\n\nff\r\n\r\n" * 100])
+@pytest.mark.parametrize("goes_on", [b"", b"\n", b"abc", b"\r\nabc"])
+def test_nobody_waits_for_a_chunk_that_no_body_may_hold(begins: bytes, size: bytes, goes_on: bytes) -> None:
+    found = Told()
+    with pytest.raises(httptools.HttpParserError):
+        found.parser.feed_data(CHUNKED + begins + size + b"\r\n" + goes_on)
+    assert found.large == 1
+
+
+def test_chunks_that_a_body_may_hold_are_read_however_they_were_cut() -> None:
+    parts = [b"\nfffff\r\n", b"\n", b"fffffff\n", b"a" * 31]
+    body = b"".join(b"%x;fffff\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    sent = CHUNKED + body
+    for at in range(len(sent)):
+        assert told(sent[:at], sent[at:]) == [(b"/a", b"".join(parts))]
+    assert told(*(sent[at : at + 1] for at in range(len(sent)))) == [(b"/a", b"".join(parts))]
+    large = b"b" * Told.max_body_bytes
+    sent = CHUNKED + b"20000\r\n" + large + b"\r\n0\r\n\r\n"
+    assert told(*(sent[at : at + 5000] for at in range(0, len(sent), 5000))) == [(b"/a", large)]
 
 
 def test_a_head_of_the_size_that_is_allowed_is_read() -> None:
