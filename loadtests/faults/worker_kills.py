@@ -24,6 +24,8 @@ EVERY_SECONDS, RESPAWN_SECONDS, SPARE_SECONDS = 2.0, 2.0, 0.5
 WORKERS, CANARY = 2, 10.0
 END_SECONDS = 30.0
 SEED, SHOWN = 3, 5
+SCRAPES = 4 * WORKERS
+"""On as many connections, so that each worker has opened what it opens at its first scrape (as good as surely)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ def run(long: bool) -> Outcome:
     with stand(1, 2) as place, place.gateway(workers=WORKERS) as gateway:
         gateway.route(v1=100 - CANARY, v2=CANARY).raise_for_status()
         rate = measured_rate(gateway.address)
-        start = gateway.scrape()
+        for _ in range(SCRAPES):
+            start = gateway.scrape()
         before, children = leftovers(gateway.pid, place.state), living(gateway.pid)
         with Callers(gateway.address, rate, keyed, fresh=0.05) as callers:
             killed, fell = harm(gateway, kills)
