@@ -65,7 +65,7 @@ async def serve(lifeline: Lifeline, settings: Settings) -> None:
         tidy = Tidying(
             lambda: worker.v2.in_flight == 0,
             changes=lambda: engine.changes,
-            freeze=lambda: freezing.look(engine.count, engine.departures),
+            freeze=lambda: freezing.look(engine.parts, engine.departures),
         )
         tidying = asyncio.create_task(tidy.run(), name="tidying")
         lifeline.report(listening=True)

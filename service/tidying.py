@@ -87,23 +87,28 @@ class Tidying:
 class Freezing:
     """Keeps thousands of versions out of full collections, which stop all requests for 0.2 ms of each.
 
-    What is frozen goes with its last reference as ever, but cycles in it are not found. So once a version has gone,
-    everything is thawed, and frozen again only after a full collection has gone through it when nobody holds it more.
+    What is frozen goes with its last reference as ever, but cycles in it are not found. So it is done once for so many
+    versions, not again and again; and once a version has gone, everything is thawed, and frozen again only after a full
+    collection has gone through it when nobody holds it more. With fewer versions nothing is done.
     """
 
     def __init__(self) -> None:
-        self._departures = 0
+        self._frozen = self._departures = 0
         self._leaving = self._waits_for = 0
 
-    def look(self, versions: int, departures: int) -> None:
-        """Freeze or thaw, once in a period. `versions`: how many are known; `departures`: how many have gone."""
+    def look(self, parts: int, departures: int) -> None:
+        """Freeze or thaw, once in a period. `parts`: how many versions are known and how many are loaded, together;
+        `departures`: how many have gone."""
         collections = gc.get_stats()[2]["collections"]
         if departures != self._departures:
-            self._departures, self._leaving = departures, LEAVING_PERIODS
-            gc.unfreeze()
+            self._departures = departures
+            if self._frozen or self._leaving:
+                self._frozen, self._leaving = 0, LEAVING_PERIODS
+                gc.unfreeze()
         elif self._leaving:
             self._leaving, self._waits_for = self._leaving - 1, collections + 1
-        elif versions >= MANY_VERSIONS and collections >= self._waits_for:
+        elif parts >= self._frozen + MANY_VERSIONS and collections >= self._waits_for:
+            self._frozen = parts
             gc.freeze()
 
 

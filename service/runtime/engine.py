@@ -153,9 +153,9 @@ class Engine:
         return found
 
     @property
-    def count(self) -> int:
-        """How many versions are known here, loaded or not."""
-        return len(self._records)
+    def parts(self) -> int:
+        """How many versions are known here, and how many of them are loaded, together: what they take grows with it."""
+        return len(self._records) + len(self._ready)
 
     def has_settled(self, model: str, version: int) -> bool:
         """Whether it is ready or was declared unavailable by itself, so that waiting for it would not help."""

@@ -88,6 +88,33 @@ def test_many_versions_are_kept_out_of_collections_until_one_has_gone() -> None:
         gc.unfreeze()
 
 
+def test_what_came_after_is_frozen_only_with_as_many_again() -> None:
+    freezing = Freezing()
+    gc.unfreeze()
+    try:
+        freezing.look(MANY_VERSIONS, 0)
+        frozen = gc.get_freeze_count()
+        kept: list[list[object]] = [[] for _ in range(1000)]
+        for _ in range(3):
+            freezing.look(2 * MANY_VERSIONS - 1, 0)
+        assert gc.get_freeze_count() <= frozen
+        freezing.look(2 * MANY_VERSIONS, 0)
+        assert gc.get_freeze_count() >= frozen + len(kept)
+    finally:
+        gc.unfreeze()
+
+
+def test_with_few_versions_what_was_frozen_before_stays_so() -> None:
+    freezing = Freezing()
+    gc.freeze()
+    try:
+        freezing.look(3, 0)
+        freezing.look(2, 1)
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+
+
 async def test_each_period_may_freeze(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tidying, "PERIOD_SECONDS", 0)
     process, frozen = Process(idle=False), asyncio.Event()
