@@ -156,13 +156,9 @@ class Spare:
         self._wanted.set()
 
     def take(self) -> Child | None:
-        """The one that waits, who is nobody's else from now on. The next is begun now and not when this one listens: it
-        takes a second or two, and another death may come as soon."""
+        """The one that waits, who is nobody's else from now on."""
         child, self._child = self._child, None
-        if child is None or child.process.returncode is not None:
-            return None
-        self._wanted.set()
-        return child
+        return child if child is not None and child.process.returncode is None else None
 
     async def run(self) -> None:
         """Make them until cancelled."""

@@ -1,14 +1,12 @@
 """Children: what they are told at their start, and how their reports are read."""
 
-import asyncio
 import os
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from service import children
-from service.children import Child, ChildSpec, Spare, _environment, _Reports
+from service.children import ChildSpec, _environment, _Reports
 
 
 def test_a_worker_is_named_with_its_slot_and_the_others_by_their_role() -> None:
@@ -43,49 +41,3 @@ def test_a_child_inherits_the_environment_and_finds_our_code_first(monkeypatch: 
     made = _environment({"OMP_NUM_THREADS": "1"})
     assert made["PYTHONPATH"] == f"{children.ROOT}{os.pathsep}/elsewhere"
     assert (made["LANG"], made["OMP_NUM_THREADS"]) == ("C.UTF-8", "1")
-
-
-@pytest.fixture
-def spawned(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The children that were started, without any process."""
-    made: list[Any] = []
-
-    async def spawn(spec: ChildSpec) -> Any:
-        made.append(SimpleNamespace(process=SimpleNamespace(returncode=None), dismiss=lambda: asyncio.sleep(0)))
-        return made[-1]
-
-    monkeypatch.setattr(Child, "spawn", spawn)
-    return made
-
-
-async def rounds() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-async def test_the_next_spare_is_begun_when_one_is_taken(spawned: list[Any]) -> None:
-    spare = Spare(ChildSpec("worker", "m"))
-    making = asyncio.create_task(spare.run())
-    spare.want()
-    await rounds()
-    assert len(spawned) == 1
-    assert spare.take() is spawned[0]
-    await rounds()
-    assert len(spawned) == 2
-    making.cancel()
-    await asyncio.gather(making, return_exceptions=True)
-    assert len(spawned) == 2
-
-
-async def test_no_spare_is_begun_for_one_that_was_not_there(spawned: list[Any]) -> None:
-    spare = Spare(ChildSpec("worker", "m"))
-    making = asyncio.create_task(spare.run())
-    assert spare.take() is None
-    spare.want()
-    await rounds()
-    spawned[0].process.returncode = -9
-    assert spare.take() is None
-    await rounds()
-    assert len(spawned) == 1  # whoever is started in its place comes first
-    making.cancel()
-    await asyncio.gather(making, return_exceptions=True)
