@@ -17,6 +17,7 @@ from router.access import CHALLENGE
 from router.addressed import require_own_page
 from router.errors import Kind, PayloadTooLarge, SerinError, UnsupportedMediaType
 from router.gate import Gate
+from router.headers import is_packed
 from router.metrics import Sample
 from router.status import STATUS, rejection
 
@@ -72,7 +73,7 @@ class Guard:
         declared = headers.get("content-length", "")
         if declared.isdigit() and int(declared[:20]) > limit:
             raise _too_large(limit)
-        if any(coding.strip().lower() not in ("", "identity") for coding in headers.getlist("content-encoding")):
+        if is_packed(headers):
             raise UnsupportedMediaType("the admin API takes documents as they are, without Content-Encoding")
 
 

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from router.commands import Match
@@ -51,3 +52,8 @@ def match_of(request: Request) -> Match:
 def tags_of(header: str) -> list[str]:
     """The entity tags of a header."""
     return [tag.strip() for tag in header.split(",")]
+
+
+def is_packed(headers: Headers) -> bool:
+    """Whether a Content-Encoding says that the body is not as it came."""
+    return any(coding.strip().lower() not in ("", "identity") for coding in headers.getlist("content-encoding"))

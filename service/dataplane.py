@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from random import random
 from time import monotonic_ns, perf_counter_ns
+from types import MappingProxyType
 
 from router.errors import NotFound, ResourceExhausted, ShedReason, Unavailable
 from router.names import shown
@@ -33,6 +34,8 @@ FAR_NS = 1 << 62
 
 TURN_NS = 5_000_000
 """So long routes are bound before requests have a turn."""
+
+NOTHING_PREPARED: Mapping[str, BoundRoute] = MappingProxyType({})
 
 Guard = Callable[[Route, Guards | None], Guards | None]
 Taps = Callable[[SeriesName, str, Loaded], Tap | None]
@@ -64,28 +67,28 @@ class Dataplane:
         self._taps = taps
         self._feedback = feedback
         self._routes: dict[str, BoundRoute] = {}
-        self._prepared: dict[str, BoundRoute] = {}
         self.table = RouteTable()
         self.draining = False
         self._was_ready = False
         self._let_go_of = 0
 
-    async def prepare(self, table: RouteTable) -> None:
-        """Bind the routes of models that are new here, before `swap`: of thousands a few at each turn, between which
+    async def prepare(self, table: RouteTable) -> dict[str, BoundRoute]:
+        """Bind the routes of models that are new here, for `swap`: of thousands a few at each turn, between which
         requests are answered. What is known here is bound when the table is swapped. Raises like `swap`."""
-        self._prepared, begun = {}, perf_counter_ns()
+        prepared, begun = dict[str, BoundRoute](), perf_counter_ns()
         for model, route in table.routes.items():
             if model in self._routes:
                 continue
-            self._prepared[model] = self._bind(route, None)
+            prepared[model] = self._bind(route, None)
             if perf_counter_ns() - begun > TURN_NS:
                 await asyncio.sleep(0)
                 begun = perf_counter_ns()
+        return prepared
 
-    def swap(self, table: RouteTable) -> None:
-        """Route by `table` from the next request on. Series are bound first: where that fails, the old table stays."""
+    def swap(self, table: RouteTable, prepared: Mapping[str, BoundRoute] = NOTHING_PREPARED) -> None:
+        """Route by `table` from the next request on. Series are bound first: where that fails, the old table stays.
+        `prepared`: what `prepare` gave."""
         routes = {}
-        prepared, self._prepared = self._prepared, {}
         for model, route in table.routes.items():
             known = self._routes.get(model) or prepared.get(model)
             # The same value means the same split: what is bound to it goes on counting.

@@ -172,8 +172,7 @@ class Worker:
         if reason is not None:
             return reason
         try:
-            await self.dataplane.prepare(table)
-            self.dataplane.swap(table)
+            self.dataplane.swap(table, await self.dataplane.prepare(table))
         except ResourceExhausted as error:
             return error.message
         await self._keep(table)

@@ -195,13 +195,18 @@ class Callers:
 
 
 def is_open(connection: Connection) -> bool:
-    """Whether an idle connection can take a request. The kernel knows of its end before the event loop does: like any
-    pool of connections, this one asks."""
-    if connection.transport is None or connection.transport.is_closing():
-        return False
+    """Whether an idle connection can take a request."""
+    return connection.transport is not None and not has_ended(connection.transport)
+
+
+def has_ended(idle: asyncio.BaseTransport) -> bool:
+    """Whether an idle connection is of no use any more. The kernel knows of its end before the event loop does, so ask
+    it, like any pool of connections."""
+    if idle.is_closing():
+        return True
     look = select.poll()
-    look.register(connection.transport.get_extra_info("socket").fileno(), select.POLLIN)
-    return not look.poll(0)
+    look.register(idle.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(look.poll(0))
 
 
 def noted(number: int, due: float, sent: float, reply: Reply, first: bool) -> Sent:

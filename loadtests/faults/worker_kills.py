@@ -52,7 +52,7 @@ def run(long: bool) -> Outcome:
         rate = measured_rate(gateway.address)
         for _ in range(SCRAPES):
             start = gateway.scrape()
-        before, children = leftovers(gateway.pid, place.state), living(gateway.pid)
+        before, first = leftovers(gateway.pid, place.state), living(gateway.pid)
         with Callers(gateway.address, rate, keyed, fresh=0.05) as callers:
             killed, fell = harm(gateway, kills)
             callers.wait(2.0)
@@ -61,7 +61,7 @@ def run(long: bool) -> Outcome:
         after = leftovers(gateway.pid, place.state)
         counted = gateway.scrape().since(start)
         family = living(gateway.pid)
-    gone = eventually(lambda: not (children | family) & living() or None, 10.0)
+    gone = eventually(lambda: not (first | family) & living() or None, 10.0)
     looks = [look for look in callers.looks if not any(kill.meets(look.at, look.done) for kill in killed)]
     return Outcome(
         [

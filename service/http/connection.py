@@ -7,11 +7,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from router.errors import HeadTooLarge, InvalidArgument, PayloadTooLarge, SerinError
+from router.errors import HeadTooLarge, InvalidArgument, SerinError
 from router.status import STATUS
 from service.http.lingering import Closing, Lingering
 from service.http.parsing import Malformed, Parser, require_plain_head
-from service.http.status import error_body
+from service.http.status import error_body, too_large
 
 
 class Connection(HttpToolsProtocol):
@@ -84,8 +84,7 @@ class Connection(HttpToolsProtocol):
         self._refusal = HeadTooLarge(f"the request head is above the limit of {self.max_head_bytes} bytes")
 
     def on_large_body(self) -> None:
-        limit = self.max_body_bytes
-        self._refusal = PayloadTooLarge(f"the body is above the limit of {limit} bytes (the setting max_body_bytes)")
+        self._refusal = too_large(self.max_body_bytes)
 
     def on_message_complete(self) -> None:
         self.waiting_since = None

@@ -21,9 +21,10 @@ from service.http.connection import Connection
 from service.http.express import is_plain_head
 from service.http.intake import HEAD_BYTES, LARGE_BYTES, Intake, room_for
 from service.http.parsing import CHUNKED, HOST, Parser
-from service.http.reading import Gathered, too_large
+from service.http.reading import Gathered
 from service.http.replies import HEADER, Arrival, Reply
 from service.http.rides import Known, Ride
+from service.http.status import too_large
 from service.http.stepping import Work, go_on
 from service.http.v2 import V2, declared, request_id_of, target
 from service.runtime.seats import Resumable

@@ -6,13 +6,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from router.errors import Cancelled, PayloadTooLarge, RequestTimeout, UnsupportedMediaType
+from router.headers import is_packed
 from service.http.replies import Headers
+from service.http.status import too_large
 
 LONG_BYTES = 4096
 """Pieces of a body that are kept as they came; shorter ones would cost more than they hold."""
-
-PLAIN = ("", "identity")
-"""Values of Content-Encoding that say there is none."""
 
 SMALL_SECONDS = 20.0
 """Time for the body of a small request."""
@@ -70,7 +69,7 @@ async def read_small(request: Request, limit: int) -> bytes:
     """The whole body of a request that FastAPI routes. Raises PayloadTooLarge above `limit` bytes, by its declared
     length where it has one; RequestTimeout when it does not come in time, Cancelled when the caller goes away,
     UnsupportedMediaType when it is packed: what is small need not be."""
-    if any(coding.strip().lower() not in PLAIN for coding in request.headers.getlist("content-encoding")):
+    if is_packed(request.headers):
         raise UnsupportedMediaType("this path takes documents as they are, without Content-Encoding")
     if int(request.headers.get("content-length", "0")) > limit:
         raise _too_large_here(limit)
@@ -98,11 +97,6 @@ def joined(fields: Headers) -> dict[bytes, bytes]:
         separator = b"; " if name == b"cookie" else b", "
         whole[name] = whole[name] + separator + value if name in whole else value
     return whole
-
-
-def too_large(limit: int) -> PayloadTooLarge:
-    """The refusal of a body above the limit."""
-    return PayloadTooLarge(f"the body is above the limit of {limit} bytes (the setting max_body_bytes)")
 
 
 def _too_large_here(limit: int) -> PayloadTooLarge:

@@ -3,7 +3,7 @@
 import orjson
 
 from router.access import CHALLENGE
-from router.errors import Kind, SerinError
+from router.errors import Kind, PayloadTooLarge, SerinError
 
 
 def error_body(error: SerinError, request_id: str) -> bytes:
@@ -19,3 +19,8 @@ def error_headers(error: SerinError) -> list[tuple[bytes, bytes]]:
     if error.retry_after_seconds is None:
         return []
     return [(b"retry-after", str(max(1, -int(-error.retry_after_seconds // 1))).encode())]
+
+
+def too_large(limit: int) -> PayloadTooLarge:
+    """The refusal of a body above the limit."""
+    return PayloadTooLarge(f"the body is above the limit of {limit} bytes (the setting max_body_bytes)")

@@ -32,7 +32,7 @@ from router.telemetry import Outcome
 from service.calls import Assignment, Refused, priority_of, time_allowed_ns
 from service.dataplane import OFF_LOOP_BYTES, Call, Dataplane
 from service.http.express import Express
-from service.http.reading import Left, joined, read_body, too_large
+from service.http.reading import Left, joined, read_body
 from service.http.replies import (
     CODINGS,
     HEADER,
@@ -45,6 +45,7 @@ from service.http.replies import (
     succeeded,
     written,
 )
+from service.http.status import too_large
 from service.http.stepping import while_there
 from service.protocol.bodies import Body, decompress, header_length
 from service.protocol.codec import decode, encode

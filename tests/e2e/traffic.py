@@ -5,7 +5,6 @@
 
 import asyncio
 import json
-import select
 import threading
 import time
 from collections import Counter
@@ -16,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import uvloop
+
+from loadtests.faults.callers import has_ended
 
 PIXELS = {"name": "pixels", "datatype": "FP32", "shape": [1, 64], "data": [0] * 64}
 REQUEST_SECONDS = 20.0
@@ -145,7 +146,7 @@ class Traffic:
         open_: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         while not self._stopped.is_set() and self._next < self._limit:
             mine, self._next = self._next, self._next + 1
-            if open_ is not None and _has_ended(open_[1]):
+            if open_ is not None and has_ended(open_[1].transport):
                 open_[1].close()
                 open_ = None
             ask, first, sent = self._make(mine), open_ is None, time.monotonic()
@@ -197,15 +198,6 @@ async def _read(
         closes=headers.get(b"connection") == b"close",
         body=body,
     )
-
-
-def _has_ended(writer: asyncio.StreamWriter) -> bool:
-    """Whether an idle connection is of no use any more, which the kernel knows before the event loop does."""
-    if writer.is_closing():
-        return True
-    look = select.poll()
-    look.register(writer.get_extra_info("socket").fileno(), select.POLLIN)
-    return bool(look.poll(0))
 
 
 def _lost(error: BaseException, mine: int, key: str | None, sent: float, number: int, first: bool) -> Answer:

@@ -129,16 +129,16 @@ async def test_routes_of_many_new_models_are_bound_between_requests(
     assert turns >= 20
     binding: list[Route] = []
     monkeypatch.setattr(dataplane, "_bind", lambda route, before: binding.append(route))
-    dataplane.swap(table)
+    dataplane.swap(table, preparing.result())
     assert binding == []
     assert bound(dataplane) is known
     assert all(dataplane.expect(name).route is route for name, route in many.items())
 
 
 async def test_what_was_prepared_for_another_route_is_bound_anew(dataplane: Dataplane) -> None:
-    await dataplane.prepare(RouteTable(routes={"m": Route("m", (Variant("1", 1, PPM),))}))
+    prepared = await dataplane.prepare(RouteTable(routes={"m": Route("m", (Variant("1", 1, PPM),))}))
     route = Route("m", (Variant("2", 2, PPM),))
-    dataplane.swap(RouteTable(routes={"m": route}))
+    dataplane.swap(RouteTable(routes={"m": route}), prepared)
     assert dataplane.expect("m").route == route
     assert dataplane.pick(dataplane.expect("m"), {}, 0).arm.variant.version == 2
 
