@@ -18,7 +18,7 @@ from service.http.connection import Connection
 from service.http.lane import lane_of
 from service.lifeline import Command, Lifeline, open_lifeline
 from service.listening import Port, PortOptions
-from service.priority import give_way_no_more
+from service.priority import come_first
 from service.renewals import CLIENTS, renewal_of
 from service.runtime.accused import accused_of
 from service.settings import Settings
@@ -177,7 +177,7 @@ def main() -> None:
 def work(lifeline: Lifeline) -> None:
     """Be the worker that the lifeline says; does not return."""
     settings = Settings(**lifeline.config["settings"])
-    give_way_no_more()
+    come_first()
     sys.setswitchinterval(SWITCH_SECONDS)
     slot = lifeline.config["slot"]
     logs.configure(

@@ -9,16 +9,20 @@ import threading
 from typing import Final
 
 NICE: Final = 10
-"""Much lower, and on a busy machine such a thread would hold up the interpreter by what it runs itself."""
+"""Of a thread that runs models or copies, below the event loop. Much lower, and on a busy machine such a thread would
+hold up the interpreter by what it runs itself. Higher, and after each burst of work the loop would have had more than
+its share: until that is made up for, it waits for the kernel's tick, up to 4 ms."""
 
-SHORT_SLICE_NS: Final = 100_000
-"""The shortest there is, for threads: one that holds the interpreter must not wait for another to end a long one."""
+SHORTEST_SLICE_NS: Final = 100_000
+"""For an event loop that answers requests. Whoever wakes up has the processor at once from one that asks for longer
+slices than its own (EEVDF; settable since Linux 6.12), from others at the next tick. There are no shorter ones."""
+
+SLICE_NS: Final = 2 * SHORTEST_SLICE_NS
+"""For the threads beside it: longer than the loop's, and no longer than that, since one that holds the interpreter must
+not wait for others to end theirs."""
 
 LONG_SLICE_NS: Final = 20_000_000
-"""For processes. Whoever wakes up has the processor at once from one that asks for longer slices than its own (EEVDF;
-settable since Linux 6.12); from one with slices of the usual length or shorter at the next tick, up to 4 ms later."""
-
-USUAL_SLICE_NS: Final = 0
+"""For processes that nobody waits for."""
 
 _NORMAL: Final = 0
 _SET_ATTRIBUTES: Final = {"x86_64": 314, "aarch64": 274}
@@ -29,8 +33,8 @@ _FORM: Final = "=IIQiIQQQ"
 
 
 def lower_priority(nice: int) -> None:
-    """Of the thread that calls, below its process, in the shortest slices; only Linux has priorities of threads."""
-    _set(nice, SHORT_SLICE_NS)
+    """Of the thread that calls, below its process; only Linux has priorities of threads."""
+    _set(nice, SLICE_NS)
 
 
 def give_way() -> None:
@@ -39,9 +43,10 @@ def give_way() -> None:
     _set(0, LONG_SLICE_NS)
 
 
-def give_way_no_more() -> None:
-    """For a process that one which gives way has started."""
-    _set(0, USUAL_SLICE_NS)
+def come_first() -> None:
+    """Of a process whose event loop answers requests, to be called before it has threads: when it wakes up, it has the
+    processor at once from whoever asks for slices of the usual length or longer."""
+    _set(0, SHORTEST_SLICE_NS)
 
 
 def _set(nice: int, slice_ns: int) -> None:

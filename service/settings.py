@@ -87,7 +87,8 @@ class Settings(AccessSettings, TransportSettings, SupplySettings, BaseSettings):
     )
     max_concurrency: Count = Field(
         0,
-        description="Requests of one version that run at a time in one worker; 0 follows its share of the cores.",
+        description="Requests of one version that run at a time in one worker; 0: its share of the cores, at least 2, "
+        "or 1 while more of them get no more done.",
     )
     adaptive_concurrency: bool = Field(
         False, description="Run fewer at a time, down to one, while more would only make each run slower."
@@ -201,7 +202,7 @@ class Settings(AccessSettings, TransportSettings, SupplySettings, BaseSettings):
 
     @property
     def concurrency(self) -> int:
-        """Runs of one version at a time in one worker: at least 2, so that one long run does not hold up all others."""
+        """Runs of one version at a time in one worker: at least 2, for free cores (see service/runtime/overlap.py)."""
         return self.max_concurrency or max(2, self.cores_per_worker)
 
     @property

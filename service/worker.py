@@ -362,6 +362,7 @@ def run_limits(settings: Settings) -> RunLimits:
         settings.max_concurrency or batches,
         settings.max_queue_seconds,
         settings.adaptive_concurrency,
+        overlap=not settings.max_concurrency,
     )
 
 

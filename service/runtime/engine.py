@@ -17,7 +17,7 @@ from service.runtime.company import has_free_rows
 from service.runtime.executor import OnRun
 from service.runtime.loaded import Key, Loaded
 from service.runtime.loading import Loader, Moving, Parts, reason_of
-from service.runtime.pool import LOAD_SLOT, LOAD_THREADS, Pool
+from service.runtime.pool import LOAD_NICE, LOAD_SLOT, LOAD_THREADS, Pool
 from service.runtime.seats import Feeds
 
 Counters = Callable[[str, int], RunCounter]
@@ -90,7 +90,7 @@ class Engine:
         self.refusal: Refusal = anything
         self.changes = self.departures = 0
         self._closed = False
-        self._load_pool = Pool(LOAD_THREADS, pool.marks, first_slot=LOAD_SLOT)
+        self._load_pool = Pool(LOAD_THREADS, pool.marks, first_slot=LOAD_SLOT, nice=LOAD_NICE)
         self._records: dict[Key, _Record] = {}
         self._ready: dict[Key, Loaded] = {}
         self._suspects: frozenset[Key] = frozenset()

@@ -12,6 +12,7 @@ from service.runtime.accused import Accused
 from service.runtime.adaptive import AdaptiveLimit
 from service.runtime.gates import DEFAULT_PRIORITY, Gate
 from service.runtime.jobs import Job, Result, Timed, Turn, done_within, seconds_until
+from service.runtime.overlap import Overlap
 from service.runtime.pool import Pool
 from service.runtime.profile import INLINE_NS, Profile
 from service.runtime.room import Room
@@ -34,8 +35,8 @@ version's, and costs it nothing more. Else of two equal versions the one that wa
 
 LOOK_SECONDS = 1.0
 
-LEAST_RETRY_SECONDS = 0.1
-MOST_RETRY_SECONDS = 30.0
+LEAST_PATIENCE_SECONDS, PATIENCE_RUNS = 0.05, 4
+"""Where runs go one by one, one that takes so long, and so many times the usual time, no longer holds up the others."""
 
 Names = Sequence[str] | None
 
@@ -59,13 +60,15 @@ class Runnable(Protocol):
 class Limits:
     """Of one version in one worker: runs at a time, and requests that may wait for their turn. `batches`: runs of
     several requests at a time; more of them than cores would only make each smaller. `longest_wait_seconds`: in a queue
-    that stands; 0: any. `adaptive`: fewer at a time where that is as good."""
+    that stands; 0: any. `adaptive`: fewer at a time where that is as good. `overlap`: one at a time where more of them
+    get no more done; nobody has asked for so many."""
 
     max_concurrency: int = 2
     max_queue: int = 256
     batches: int = 1
     longest_wait_seconds: float = 0.0
     adaptive: bool = False
+    overlap: bool = False
 
 
 class Executor:
@@ -88,6 +91,9 @@ class Executor:
         alone = profile.batch_rows == 1  # in batches runs differ by their rows, and the time of one says nothing
         self._adaptive = AdaptiveLimit(limits.max_concurrency) if limits.adaptive and alone else None
         at_a_time = limits.max_concurrency if self._adaptive is None else self._adaptive.limit
+        judged = limits.overlap and alone and self._adaptive is None and at_a_time > 1
+        self._overlap = Overlap(at_a_time) if judged else None
+        self._aside = set[Turn]()
         longest_ns = int(limits.longest_wait_seconds * 1e9)
         self.room = Room(limits.max_queue, longest_ns, at_a_time, float(profile.run_ns))
         self._waiting: set[Turn] = set()
@@ -218,8 +224,17 @@ class Executor:
             turn.give_back()
             raise
         self.in_flight += 1
+        if self._overlap is not None and self._overlap.limit < self._overlap.most:
+            patience = max(LEAST_PATIENCE_SECONDS, PATIENCE_RUNS * self.room.mean_ns / 1e9)
+            timer = future.get_loop().call_later(patience, self._step_aside, turn)
+            future.add_done_callback(lambda _: timer.cancel())
         future.add_done_callback(lambda done: self._ended(done, turn, job))
         return future
+
+    def _step_aside(self, turn: Turn) -> None:
+        """A run takes long: the next begins beside it."""
+        if not self._aside and turn.leave(self._gate):
+            self._aside.add(turn)
 
     async def take_turn(self, deadline_ns: int, priority: int = DEFAULT_PRIORITY) -> "Turn":
         """Wait for the right to run in a thread. Raises ResourceExhausted, DeadlineExceeded."""
@@ -276,13 +291,17 @@ class Executor:
         return future.result()
 
     def _ended(self, future: "asyncio.Future[Timed[Result]]", turn: Turn, job: Job[Result]) -> None:
-        self.in_flight -= 1
+        running, self.in_flight = self.in_flight, self.in_flight - 1
         turn.give_back()
+        self._aside.discard(turn)
         for run in job.runs:
             self.on_run(*run)
         if not future.cancelled() and future.exception() is None:
             _, begun, ended = future.result()
             self.took(ended - begun)
+            overlap = self._overlap
+            if overlap is not None and overlap.ran(ended - begun, job.cpu_ns, running, self._gate.crowded()):
+                self._run_at_a_time(overlap.limit)
             self._runs_in_threads += 1
             self._cpu_ns += job.cpu_ns
             if self.inline_elements < self._inline_at_best and self._runs_in_threads >= self._proof_runs:
@@ -295,8 +314,11 @@ class Executor:
         self.room.ran(run_ns)
         adaptive = self._adaptive
         if adaptive is not None and adaptive.ran(run_ns, self._gate.crowded()):
-            self._gate.resize(adaptive.limit)
-            self.room.at_a_time = adaptive.limit
+            self._run_at_a_time(adaptive.limit)
+
+    def _run_at_a_time(self, limit: int) -> None:
+        self._gate.resize(limit)
+        self.room.at_a_time = limit
 
     def _leave_loop(self, feeds: Feeds | None) -> None:
         """`feeds`: with which it was slow; None when that is beyond doubt."""

@@ -62,6 +62,14 @@ class Turn:
         else:
             self._held.append(gate)
 
+    def leave(self, gate: Gate) -> bool:
+        """Give back one place of those that are held. False when it is not held."""
+        if gate not in self._held:
+            return False
+        self._held.remove(gate)
+        gate.release()
+        return True
+
     def give_back(self) -> None:
         self._over = True
         while self._held:

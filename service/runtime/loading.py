@@ -131,6 +131,7 @@ class Loader:
             self.limits.batches if concurrency is None else concurrency,
             self.limits.longest_wait_seconds if seconds is None else seconds,
             self.limits.adaptive if adaptive is None else adaptive,
+            self.limits.overlap and concurrency is None,
         )
 
     def _files(self, model: str, version: int) -> VersionFiles:

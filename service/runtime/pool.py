@@ -5,28 +5,32 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from router.errors import Unavailable
-from service.priority import lower_priority
+from service.priority import NICE, lower_priority
 from service.runtime.gates import Gate
 from service.runtime.runqueue import RunQueue
 from service.runtime.watchdog import Watchdog
 
 Result = TypeVar("Result")
+Work = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+Inbox = SimpleQueue[Work | None]
+"""Of one thread."""
 
 LOOP_SLOT = 0
 """Crash slot of the event loop. Pool threads have the slots from 1, then the thread that runs mirrored requests, then
 those that load models."""
 
 LOAD_THREADS = 2
+LOAD_NICE = 5
+"""Of the threads that load: not as low as those that run, since a worker that starts on a full machine is missed."""
+
 LOAD_SLOT = 62
 SHADOW_SLOT = LOAD_SLOT - 1
 MOST_THREADS = SHADOW_SLOT - 1
-
-NICE = 5
-"""Of the threads, below the event loop: a slow model must not keep the quick ones from a core that they share."""
 
 
 class CrashSlot(Protocol):
@@ -80,8 +84,9 @@ class Pool:
     so that there is nothing to wait for.
     """
 
-    def __init__(self, threads: int, marks: CrashMarks, *, first_slot: int = LOOP_SLOT + 1) -> None:
+    def __init__(self, threads: int, marks: CrashMarks, *, first_slot: int = LOOP_SLOT + 1, nice: int = NICE) -> None:
         self.threads = threads
+        self._nice = nice
         self.marks = marks
         self.loop_slot = marks.slot(LOOP_SLOT)
         self.watchdog = Watchdog()
@@ -91,24 +96,32 @@ class Pool:
         self._run_queues = [self.watchdog.run_queue]
         self._own = threading.local()
         self._slots = deque(marks.slot(first_slot + number) for number in range(threads))
-        self._work: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
-        self._busy = self._begun = 0
+        self._threads: list[Inbox] = []
+        self._idle: list[Inbox] = []
+        self._backlog = deque[Work]()
         self._closed = False
 
     def submit(self, work: Callable[[], Result]) -> "asyncio.Future[Result]":
-        """Run in a thread. Call it only after passing `gate`. Raises Unavailable when it is closed.
+        """Run in the thread that was busy last: it has the caches, and may still be on its way back, where another one
+        would only run beside it. Call it only after passing `gate`; what comes all the same is run when a thread is
+        free. Raises Unavailable when it is closed.
 
         Not by the pool of `concurrent.futures`, whose way there and back is long: after a run that had the caches for
         itself, each step of it waits for memory.
         """
         if self._closed:
             raise Unavailable("this worker runs nothing more")
-        if self._busy >= self._begun < self.threads:
-            threading.Thread(target=self._serve, name=f"model_{self._begun}", daemon=True).start()
-            self._begun += 1
-        self._busy += 1
         future = asyncio.get_running_loop().create_future()
-        self._work.put((work, future))
+        if self._idle:
+            self._idle.pop().put((work, future))
+        elif len(self._threads) < self.threads:
+            inbox: Inbox = SimpleQueue()
+            inbox.put((work, future))
+            self._threads.append(inbox)
+            name = f"model_{len(self._threads) - 1}"
+            threading.Thread(target=self._serve, args=(inbox,), name=name, daemon=True).start()
+        else:
+            self._backlog.append((work, future))
         return future
 
     @property
@@ -126,15 +139,20 @@ class Pool:
         """Take no more work. A thread that is still running ends by itself; nobody waits for it."""
         self.watchdog.close()
         self._closed = True
-        with suppress(Empty):
-            while (left := self._work.get_nowait()) is not None:
-                left[1].cancel()
-        for _ in range(self._begun):
-            self._work.put(None)
+        while self._backlog:
+            self._backlog.popleft()[1].cancel()
+        for inbox in self._threads:
+            with suppress(Empty):
+                while (left := inbox.get_nowait()) is not None:
+                    left[1].cancel()
+            inbox.put(None)
 
-    def _settle(self, future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+    def _settle(self, inbox: Inbox, future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
         """On the loop: a thread has done its work."""
-        self._busy -= 1
+        if self._backlog:
+            inbox.put(self._backlog.popleft())
+        else:
+            self._idle.append(inbox)
         if future.done():
             return  # nobody waits any more
         if error is None:
@@ -144,12 +162,13 @@ class Pool:
 
     # ---- in the threads ----
 
-    def _serve(self) -> None:
+    def _serve(self, inbox: Inbox) -> None:
         self._own.slot = self._slots.popleft()
         self._run_queues.append(RunQueue())
-        lower_priority(NICE)
-        while (taken := self._work.get()) is not None:
-            if not _do(*taken, self._settle):
+        lower_priority(self._nice)
+        settle = partial(self._settle, inbox)
+        while (taken := inbox.get()) is not None:
+            if not _do(*taken, settle):
                 return
             del taken  # what has been run is not kept until there is something else to run
 

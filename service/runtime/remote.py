@@ -207,7 +207,7 @@ class RemoteLoader:
         except Refused as refused:
             raise FailedPrecondition(str(refused)) from refused
         watch = compile_watch(manifest.meanings(), signature)
-        limits = replace(self.limits, max_concurrency=upstream.max_connections)
+        limits = replace(self.limits, max_concurrency=upstream.max_connections, overlap=False)
         return Parts(session, session, manifest, watch, Profile(), limits, RemoteExecutor, target.model, binary)
 
 

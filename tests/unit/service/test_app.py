@@ -19,6 +19,7 @@ def test_a_thread_that_reads_a_large_body_gives_the_interpreter_back_soon(monkey
     monkeypatch.setattr("uvloop.run", run)
     monkeypatch.setattr("service.logs.configure", lambda **told: None)
     monkeypatch.setattr("os._exit", lambda code: None)
+    monkeypatch.setattr("service.app.come_first", lambda: None)  # of this whole process
     try:
         app.work(SimpleNamespace(config={"settings": {}, "slot": 0}))  # type: ignore[arg-type]
     finally:

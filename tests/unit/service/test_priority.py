@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.priority import LONG_SLICE_NS, SHORT_SLICE_NS, give_way, give_way_no_more, lower_priority
+from service.priority import LONG_SLICE_NS, SHORTEST_SLICE_NS, SLICE_NS, come_first, give_way, lower_priority
 
 FORM = "=IIQiIQQQ"
 GET_ATTRIBUTES = {"x86_64": 315, "aarch64": 275}
@@ -43,7 +43,7 @@ def slice_ns() -> int:
     return int(struct.unpack(FORM, room.raw)[5])
 
 
-def test_a_process_that_gives_way_asks_for_long_slices_and_a_thread_for_short_ones() -> None:
+def test_who_answers_requests_asks_for_the_shortest_slices_and_who_gives_way_for_long_ones() -> None:
     def seen(calls: Callable[[], None]) -> tuple[int, int]:
         def work() -> tuple[int, int]:
             calls()
@@ -54,12 +54,12 @@ def test_a_process_that_gives_way_asks_for_long_slices_and_a_thread_for_short_on
 
     def both() -> None:
         give_way()
-        give_way_no_more()
+        come_first()
 
     usual, nice = seen(lambda: None)
     if not usual:
         pytest.skip("this kernel does not tell the slices of a thread")
     assert seen(give_way) == (LONG_SLICE_NS, nice)
-    assert seen(both) == (usual, nice)
-    assert seen(lambda: lower_priority(1)) == (SHORT_SLICE_NS, min(19, nice + 1))
-    assert SHORT_SLICE_NS < usual < LONG_SLICE_NS
+    assert seen(both) == (SHORTEST_SLICE_NS, nice)
+    assert seen(lambda: lower_priority(1)) == (SLICE_NS, min(19, nice + 1))
+    assert SHORTEST_SLICE_NS < SLICE_NS < usual < LONG_SLICE_NS

@@ -18,6 +18,7 @@ from service.runtime import executor as executors
 from service.runtime.adaptive import WINDOW_RUNS
 from service.runtime.executor import Executor, Feeds, Limits, Names, Switch
 from service.runtime.jobs import Recalled
+from service.runtime.overlap import Overlap
 from service.runtime.pool import NoMarks, Pool
 from service.runtime.profile import Profile
 from service.runtime.runqueue import RunQueue
@@ -449,3 +450,44 @@ async def test_an_adaptive_limit_lets_in_who_waits_when_runs_stay_as_quick(model
 async def test_batches_have_no_adaptive_limit(model: Model, pool: Pool) -> None:
     executor = Executor(model, pool, Limits(4, 1000, adaptive=True), Profile(-1, 1000, 8), 7)
     assert executor.room.at_a_time == 4
+
+
+async def test_a_long_run_does_not_hold_up_the_others_where_runs_go_one_by_one(
+    model: Model, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "LEAST_PATIENCE_SECONDS", 0.0)
+    executor = Executor(model, pool, Limits(2, 8, overlap=True), Profile(-1, 1000), 7)
+    executor._overlap = NeverTogether(2)
+    executor._run_at_a_time(1)
+    asked = [asyncio.create_task(executor.run(X, None, FAR)) for _ in range(3)]
+    await until(lambda: model.running == 2)  # the first takes longer than runs do
+    passed = asyncio.Event()
+    asyncio.get_running_loop().call_later(executors.PATIENCE_RUNS * executor.room.mean_ns / 1e9, passed.set)
+    await passed.wait()  # and so does the second, but two are enough
+    assert (model.running, executor.room.queued) == (2, 1)
+    model.go.set()
+    await asyncio.gather(*asked)
+    assert executor.in_flight == 0
+    assert not executor._gate.locked()
+
+
+class NeverTogether(Overlap):
+    """Has found that runs get no more done beside each other."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.limit = 1
+
+    def ran(self, took_ns: int, cpu_ns: int, running: int, others_wait: bool) -> bool:
+        return False
+
+
+async def test_only_runs_of_which_nobody_chose_how_many_may_go_one_by_one(model: Model, pool: Pool) -> None:
+    def judged(limits: Limits, rows: int = 1) -> bool:
+        return Executor(model, pool, limits, Profile(-1, 1000, rows), 7)._overlap is not None
+
+    assert judged(Limits(2, 8, overlap=True))
+    assert not judged(Limits(2, 8))
+    assert not judged(Limits(1, 8, overlap=True))
+    assert not judged(Limits(2, 8, adaptive=True, overlap=True))
+    assert not judged(Limits(2, 8, overlap=True), rows=8)

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from router.errors import Unavailable
-from service.runtime.pool import NICE, NoMarks, Pool
+from service.priority import NICE
+from service.runtime.pool import NoMarks, Pool
 
 
 def priority() -> int:
@@ -61,6 +62,25 @@ async def test_there_are_no_more_threads_than_have_something_to_do(pool: Pool) -
     assert len({await one for one in waiting}) == 2
 
     assert len({await pool.submit(threading.get_ident) for _ in range(5)} - {await one for one in waiting}) == 0
+
+
+async def test_the_thread_that_was_busy_last_is_busy_next(pool: Pool) -> None:
+    together, order = threading.Barrier(2), [threading.Event(), threading.Event()]
+
+    def wait(turn: int) -> int:
+        together.wait(20)
+        order[turn].wait(20)
+        return threading.get_ident()
+
+    for last in (0, 1):
+        running = [pool.submit(lambda turn=turn: wait(turn)) for turn in (0, 1)]  # type: ignore[misc]
+        order[1 - last].set()
+        await running[1 - last]
+        order[last].set()
+        found = await running[last]
+        assert [await pool.submit(threading.get_ident) for _ in range(5)] == [found] * 5
+        for event in order:
+            event.clear()
 
 
 async def test_what_has_not_begun_when_the_pool_is_closed_never_does(pool: Pool) -> None:
