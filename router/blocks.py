@@ -93,7 +93,7 @@ class CrashSlot:
         listed = len(body_hashes)
         if self._bodies is not None and listed > 1:
             listed = min(listed, MOST_BODIES)
-            self._bodies[:listed] = memoryview(array("Q", body_hashes[:listed])).cast("B").cast("Q")
+            self._bodies[:listed] = array("Q", body_hashes[:listed])
             self._cells[3] = listed
         self.enter(token, body_hashes[0])
 

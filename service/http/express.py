@@ -13,8 +13,10 @@ from service.bound import Pick
 from service.dataplane import Dataplane
 from service.feedback import Stamp
 from service.guards import Guards
-from service.http.line import Carriage, Line, Passenger
+from service.http.line import Line
+from service.http.passengers import Carriage, Passenger
 from service.http.replies import CODINGS, HEADER
+from service.http.trip import depart
 from service.http.turn import Turn
 from service.protocol.limits import Limits
 from service.protocol.short import SHORT_BYTES, is_plain, read_one, ready
@@ -26,7 +28,7 @@ class Express:
     def __init__(self, dataplane: Dataplane, limits: Limits) -> None:
         self._dataplane = dataplane
         self._limits = limits
-        self._turn = Turn()
+        self._turn: Turn[Line] = Turn(depart)
 
     def take(self, carriage: Carriage, body: bytes) -> bool:
         """Whether the request was taken: answered, or on its way to be. If not, nothing has been counted."""

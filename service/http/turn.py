@@ -1,25 +1,23 @@
 """When requests that run together do so: at the end of a turn of the event loop."""
 
 import asyncio
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+Line = TypeVar("Line")
 
 
-class Departing(Protocol):
-    """Requests that wait for the end of the turn. `depart` never raises."""
-
-    def depart(self) -> None: ...
-
-
-class Turn:
+class Turn(Generic[Line]):
     """When the lines of a loop depart: all at once, for a run costs as much as reading several requests, and a variant
-    that gets few of them would run for each. `came`: requests that have joined."""
+    that gets few of them would run for each. `came`: requests that have joined. `depart` never raises."""
 
-    def __init__(self) -> None:
+    def __init__(self, depart: Callable[[Sequence[Line]], None]) -> None:
+        self.depart = depart
         self.came = self._seen = 0
-        self._lines: list[Departing] = []
+        self._lines: list[Line] = []
         self._ends = False
 
-    def add(self, line: Departing) -> None:
+    def add(self, line: Line) -> None:
         """Somebody waits there now."""
         self._lines.append(line)
         if not self._ends:
@@ -29,8 +27,7 @@ class Turn:
     def end(self) -> None:
         """Let all depart, in the order in which they began to wait."""
         lines, self._lines = self._lines, []
-        for line in lines:
-            line.depart()
+        self.depart(lines)
 
     def _look(self) -> None:
         # The loop looks for more between two calls. Where clients share its core few come at a time; where all come at

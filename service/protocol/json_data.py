@@ -9,11 +9,11 @@ any list (simdjson); what that parser does not take is parsed as before, which a
 import binascii
 import json
 import re
-from array import array as packed
 from base64 import b64decode
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, lru_cache
 from itertools import chain
+from struct import Struct
 from typing import Any
 
 import msgspec
@@ -68,40 +68,46 @@ def parse(tensor: InputTensor, data: msgspec.Raw) -> Array:
 
 
 def number_array(datatype: Datatype, values: list[Any]) -> Array:
-    """The values, flat. Raises OverflowError for one that the datatype cannot hold: never an infinity out of a finite
-    number."""
+    """The values, flat; not to be written to. Raises OverflowError for one that the datatype cannot hold: never an
+    infinity out of a finite number."""
+    if datatype.name == "FP32":
+        return np.frombuffer(_packer("f", len(values))(*values), np.float32)
     bound = _TOO_LARGE.get(datatype.name)
     if bound is None:
         return np.array(values, datatype.dtype)
     if len(values) > 48:
-        wide = np.fromiter(values, np.float64, len(values))
-        if not -bound < wide.min() <= wide.max() < bound:
-            raise OverflowError
-        return wide.astype(datatype.dtype)
+        return _narrowed(datatype, np.fromiter(values, np.float64, len(values)))
     if values and not -bound < min(values) <= max(values) < bound:
         raise OverflowError
     return np.array(values, datatype.dtype)
 
 
 def rows_array(datatype: Datatype, rows: Sequence[list[float]]) -> Array:
-    """The numbers of rows of one length, [rows, length], of a datatype of floating point. Raises OverflowError as
-    `number_array` does."""
-    if len(rows) == 1:
-        return number_array(datatype, rows[0]).reshape(1, -1)
-    is_single = datatype.name == "FP32"
-    numbers = packed("f" if is_single else "d")
+    """The numbers of rows of one length, [rows, length], of a datatype of floating point; not to be written to. Raises
+    OverflowError as `number_array` does."""
+    count, values = len(rows), rows[0]
+    if count == 1:
+        return number_array(datatype, values).reshape(1, -1)
+    values = []
     for row in rows:
-        numbers.fromlist(row)  # rounds as a cast does, and makes infinities of what is too large
-    if is_single:
-        narrow = np.frombuffer(numbers, np.float32)
-        if not np.isfinite(narrow).all():
-            raise OverflowError
-        return narrow.reshape(len(rows), -1)
-    wide = np.frombuffer(numbers, np.float64)
+        values += row
+    if datatype.name == "FP32":
+        return number_array(datatype, values).reshape(count, -1)
+    return _narrowed(datatype, np.frombuffer(_packer("d", len(values))(*values), np.float64)).reshape(count, -1)
+
+
+@lru_cache(maxsize=256)
+def _packer(letter: str, count: int) -> Callable[..., bytes]:
+    """Puts so many numbers beside each other, rounded as a cast does. What it gives raises OverflowError where one
+    would become an infinity: with standard sizes ("="), not with native ones."""
+    return Struct(f"={count}{letter}").pack
+
+
+def _narrowed(datatype: Datatype, wide: Array) -> Array:
     bound = _TOO_LARGE.get(datatype.name)
     if bound is not None and wide.size and not -bound < wide.min() <= wide.max() < bound:
         raise OverflowError
-    return wide.astype(datatype.dtype).reshape(len(rows), -1)
+    return wide.astype(datatype.dtype)
 
 
 def _patient(tensor: InputTensor, datatype: Datatype, text: bytes) -> Array:

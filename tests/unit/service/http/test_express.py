@@ -12,8 +12,11 @@ import pytest
 
 from router.errors import Internal
 from service.feedback import Stamp
-from service.http.line import MOST_TROUBLE, REST, Line, Passenger
+from service.http import trip
+from service.http.line import MOST_TROUBLE, REST, Line
+from service.http.passengers import Passenger
 from service.http.replies import Arrival
+from service.http.trip import depart
 from service.http.turn import Turn
 from service.protocol.limits import Limits
 from service.protocol.short import Plain
@@ -72,7 +75,7 @@ def executor() -> Executor:
     return Executor()
 
 
-def line_of(executor: Executor, turn: Turn) -> Line:
+def line_of(executor: Executor, turn: Turn[Line]) -> Line:
     watch = SimpleNamespace(cells_of_rows=lambda names: lambda outputs, rows: [()] * rows)
     batcher = SimpleNamespace(rows=8, limits=SimpleNamespace(wait_seconds=0))
     loaded: Any = SimpleNamespace(
@@ -90,7 +93,7 @@ def line_of(executor: Executor, turn: Turn) -> Line:
 
 @pytest.fixture
 def line(executor: Executor) -> Line:
-    return line_of(executor, Turn())
+    return line_of(executor, Turn(depart))
 
 
 def passenger(carriage: Carriage, data: list[float] = ROW.data, given_id: str | None = None, **more: Any) -> Passenger:
@@ -117,7 +120,7 @@ def test_an_answer_has_the_id_of_its_request(line: Line) -> None:
 
 
 def test_names_may_hold_what_a_form_has_places_with(line: Line) -> None:
-    line._loaded.model = "100 %b"  # type: ignore[misc]
+    line.loaded.model = "100 %b"  # type: ignore[misc]
     assert json.loads(ride(line).body)["model_name"] == "100 %b"
 
 
@@ -137,7 +140,7 @@ def test_outputs_without_a_row_for_each_request_go_on_the_ordinary_way(line: Lin
 def test_an_answer_names_the_table_that_gave_the_request_its_variant(line: Line) -> None:
     carriages = [Carriage(), Carriage()]
     for carriage, revision in zip(carriages, (7, 8), strict=True):
-        line._waiting.append(passenger(carriage, revision=revision))
+        line.waiting.append(passenger(carriage, revision=revision))
     line.depart()  # by now the table may be a ninth
     told = [carriage.lines for carriage in carriages]
     assert [b"serin-revision: 7\r\n" in told[0], b"serin-revision: 8\r\n" in told[1]] == [True, True]
@@ -148,7 +151,7 @@ def test_who_counts_once_more_does_so_with_the_run(line: Line, counted_again: li
     told: list[tuple[int, Any, bool]] = []
     unit = SimpleNamespace(observe_run=lambda *run: told.append(run))
     for place in range(3):
-        line._waiting.append(passenger(Carriage(), unit=unit if place in counted_again else None, started_ns=place))
+        line.waiting.append(passenger(Carriage(), unit=unit if place in counted_again else None, started_ns=place))
     line.depart()
     [(compute, rows, led)] = told
     assert (compute, len(rows), led) == (1, 2, leads)
@@ -181,7 +184,7 @@ async def test_a_full_run_waits_for_nobody_and_the_next_turn_begins_anew(line: L
 
 
 async def test_a_version_that_gets_few_requests_runs_no_more_often_than_its_neighbour(executor: Executor) -> None:
-    turn, few = Turn(), Executor()
+    turn, few = Turn(depart), Executor()
     often, seldom = line_of(executor, turn), line_of(few, turn)
     executor.lone = few.lone = False
     ride(seldom)
@@ -195,7 +198,7 @@ async def test_a_version_that_gets_few_requests_runs_no_more_often_than_its_neig
 
 
 async def test_nobody_waits_for_longer_than_until_another_run_is_full(executor: Executor) -> None:
-    turn, few = Turn(), Executor()
+    turn, few = Turn(depart), Executor()
     often, seldom = line_of(executor, turn), line_of(few, turn)
     executor.lone = few.lone = False
     ride(seldom)
@@ -244,7 +247,7 @@ def test_who_has_left_before_the_end_of_the_turn_takes_no_part(line: Line, execu
     carriage = Carriage()
     carriage.response_complete = True
     assignment: Any = SimpleNamespace(close=closed.append)
-    line._waiting.append(passenger(carriage, assignment=assignment))
+    line.waiting.append(passenger(carriage, assignment=assignment))
     line.depart()
     assert (executor.rows, len(closed), carriage.is_answered) == ([], 1, False)
 
@@ -260,22 +263,22 @@ def test_a_request_that_is_not_copied_because_copies_rest_is_counted_by_the_guar
 
 async def test_who_is_let_by_the_guards_is_noted_once_for_all_of_a_turn(line: Line, executor: Executor) -> None:
     noted: list[int] = []
-    line._guards = SimpleNamespace(noted=lambda requests, now_ns: noted.append(requests))  # type: ignore[assignment]
+    line.guards = SimpleNamespace(noted=lambda requests, now_ns: noted.append(requests))  # type: ignore[assignment]
     executor.lone = False
     for _ in range(3):
         ride(line)
     line.depart()
-    line._waiting.append(passenger(Carriage(), assignment=SimpleNamespace(guards=None)))  # whom the guards have seen
+    line.waiting.append(passenger(Carriage(), assignment=SimpleNamespace(guards=None)))  # whom the guards have seen
     line.depart()
     assert (executor.rows, noted) == ([3, 1], [3])
 
 
 def test_the_first_request_of_a_caller_has_a_token_of_its_own_kind(line: Line) -> None:
     split, unit = (Stamp(lambda cells, name=name: name, lambda rows, name=name: [name] * len(rows)) for name in NAMES)
-    line._arm.stamp = split
+    line.arm.stamp = split
     for own in (None, unit):
         others, first = Carriage(), Carriage()
-        line._waiting += [passenger(others), passenger(first, stamp=own)]
+        line.waiting += [passenger(others), passenger(first, stamp=own)]
         line.depart()
         assert b"serin-assignment: split\r\n" in others.lines
         assert b"serin-assignment: %b\r\n" % (b"unit" if own else b"split") in first.lines
@@ -283,16 +286,16 @@ def test_the_first_request_of_a_caller_has_a_token_of_its_own_kind(line: Line) -
 
 def test_a_version_that_is_not_loaded_is_not_for_this_way() -> None:
     absent: Any = SimpleNamespace(loaded=None)
-    assert Line.of(absent, None, SimpleNamespace(), Limits(), Turn()) is False  # type: ignore[arg-type]
+    assert Line.of(absent, None, SimpleNamespace(), Limits(), Turn(depart)) is False  # type: ignore[arg-type]
 
 
 async def test_an_error_of_ours_in_one_line_reaches_nobody_in_the_others(
     executor: Executor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    turn, other = Turn(), Executor()
+    turn, other = Turn(depart), Executor()
     broken, sound = line_of(executor, turn), line_of(other, turn)
     executor.lone = other.lone = False
-    broken._cells_of = lambda outputs, rows: {}["no such cell"]  # type: ignore[method-assign]
+    broken.cells_of = lambda outputs, rows: {}["no such cell"]  # type: ignore[method-assign]
     lost = [ride(broken), ride(broken)]
     kept = [ride(sound), ride(sound)]
 
@@ -305,11 +308,112 @@ async def test_an_error_of_ours_in_one_line_reaches_nobody_in_the_others(
     assert caplog.records[0].exc_info is not None
 
 
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
+    """What happens at the end of a turn, in its order."""
+    seen: list[tuple[str, object]] = []
+    deliver, go_on, run = Carriage.deliver, Carriage.go_on, Executor.run_inline
+
+    def delivered(carriage: Carriage, lines: bytes, body: bytes) -> None:
+        seen.append(("answered", carriage))
+        deliver(carriage, lines, body)
+
+    def went_on(carriage: Carriage, body: bytes, assignment: object) -> None:
+        seen.append(("left", carriage))
+        go_on(carriage, body, assignment)
+
+    def ran(executor: Executor, *told: Any) -> Any:
+        seen.append(("ran", executor))
+        return run(executor, *told)
+
+    monkeypatch.setattr(Carriage, "deliver", delivered)
+    monkeypatch.setattr(Carriage, "go_on", went_on)
+    monkeypatch.setattr(Executor, "run_inline", ran)
+    return seen
+
+
+async def test_all_versions_of_a_turn_run_before_the_answers_of_any_are_written(
+    executor: Executor, events: list[tuple[str, object]]
+) -> None:
+    turn, other = Turn(depart), Executor()
+    first, second = line_of(executor, turn), line_of(other, turn)
+    executor.lone = other.lone = False
+    carriages = [ride(first), ride(second), ride(first)]
+
+    turn.end()
+
+    runs = [("ran", executor), ("ran", other)]
+    assert events == [*runs, *[("answered", carriages[place]) for place in (0, 2, 1)]]
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+async def test_a_version_that_fails_costs_its_own_requests_their_turn_after_the_others_are_answered(
+    broken: int, events: list[tuple[str, object]]
+) -> None:
+    turn, executors = Turn(depart), [Executor(), Executor()]
+    lines = [line_of(executor, turn) for executor in executors]
+    for executor in executors:
+        executor.lone = False
+    executors[broken].error = Internal("broken")
+    carriages = [ride(line) for line in lines]
+
+    turn.end()
+
+    assert events[2:] == [("answered", carriages[1 - broken]), ("left", carriages[broken])]
+    assert [line.trouble for line in lines] == [int(place == broken) for place in (0, 1)]
+
+
+async def test_numbers_that_one_version_cannot_hold_are_nothing_to_the_others(executor: Executor) -> None:
+    turn, other = Turn(depart), Executor()
+    first, second = line_of(executor, turn), line_of(other, turn)
+    executor.lone = other.lone = False
+    large, small = ride(first, [1.0, 1e39]), ride(second)
+
+    turn.end()
+
+    assert (large.left, small.is_answered, executor.rows, other.rows) == (True, True, [], [1])
+
+
+async def test_the_time_of_a_request_ends_with_the_run_of_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000]
+    monkeypatch.setattr(trip, "perf_counter_ns", lambda: now[0])
+    turn, told = Turn(depart), []
+    for run_ns in (5, 70):
+        executor = Executor()
+        executor.lone = False
+
+        def outputs(rows: Any, run_ns: int = run_ns) -> Any:
+            now[0] += run_ns
+            return rows.sum(axis=1)
+
+        executor.outputs = outputs
+        line = line_of(executor, turn)
+        line.arm.series.observe_run = lambda computed, rows: told.extend(rows)  # type: ignore[method-assign]
+        line.join(passenger(Carriage(), started_ns=900))
+
+    turn.end()
+
+    assert [(total, queued, encoded) for total, _, queued, encoded, _ in told] == [(105, 100, 0), (175, 105, 0)]
+
+
+async def test_who_comes_back_to_a_line_that_has_departed_departs_once(executor: Executor) -> None:
+    turn = Turn(depart)
+    line = line_of(executor, turn)
+    executor.lone = False
+    hurried = ride(line)
+    line.depart()
+    again = ride(line)
+
+    turn.end()
+
+    assert (executor.rows, hurried.is_answered, again.is_answered, line.trouble) == ([1, 1], True, True, 0)
+
+
 def test_who_was_answered_before_an_error_is_counted_and_not_answered_again(line: Line) -> None:
     told: list[int] = []
-    line._arm.series.observe_run = lambda computed, rows: told.append(len(rows))  # type: ignore[method-assign]
+    line.arm.series.observe_run = lambda computed, rows: told.append(len(rows))  # type: ignore[method-assign]
     first, second = Carriage(), Carriage()
-    line._waiting += [passenger(first), passenger(second, given_id=object())]  # type: ignore[arg-type]
+    line.waiting += [passenger(first), passenger(second, given_id=object())]  # type: ignore[arg-type]
 
     line.depart()
 
@@ -321,11 +425,10 @@ def test_when_nothing_can_be_done_for_a_request_it_is_told_so_and_the_next_goes_
     def refuse(*told: object) -> Any:
         raise Internal("broken")
 
-    line._tap = refuse  # type: ignore[method-assign]
-    line._arm.tap = refuse
-    line._dataplane.assignment = refuse  # type: ignore[method-assign]
+    line.arm.tap, line.dataplane.plain_route = refuse, refuse  # type: ignore[method-assign]
+    line.dataplane.assignment = refuse  # type: ignore[method-assign]
     first, second = Carriage(), Carriage()
-    line._waiting += [passenger(first), passenger(second, assignment=SimpleNamespace(guards=None))]
+    line.waiting += [passenger(first), passenger(second, assignment=SimpleNamespace(guards=None))]
 
     line.depart()
 
