@@ -26,6 +26,7 @@ from loadtests.client import Connection, Reply, run
 from loadtests.load import LoadFailed
 from loadtests.measured import percentile
 from loadtests.processes import environment
+from service.priority import come_first
 
 SEED = 13
 REST_SECONDS = 0.001
@@ -255,6 +256,7 @@ def main() -> None:
     phases = tuple((rate, seconds) for rate, seconds in told.pop("phases"))
     gc.freeze()
     gc.disable()
+    come_first()  # what it is late by itself is no answer's time; real callers have a machine of their own
     print(json.dumps([asdict(phase) for phase in run(_flood(Plan(**told, phases=phases, requests=requests)))]))
 
 

@@ -14,7 +14,7 @@ WORTH = 1.25
 MOSTLY_WAITS = 0.1
 """Runs that compute less than this part of their time wait for something else, and may do so together."""
 
-FIRST_REST_RUNS, LONGEST_REST_RUNS = 16, 4096
+FIRST_REST_RUNS, LONGEST_REST_RUNS = 128, 8192
 """So many runs alone, and it is tried again: other programs come and go. Twice as many each time that it fails."""
 
 

@@ -33,7 +33,7 @@ class Machine:
 
 def test_runs_that_share_a_core_go_one_by_one_and_are_tried_together_ever_less_often() -> None:
     overlap = Overlap(2)
-    limits = Machine(cores=1.0).limits(overlap, 40_000)
+    limits = Machine(cores=1.0).limits(overlap, 60_000)
     tries = [place for place in range(1, len(limits)) if limits[place] > limits[place - 1]]
     gaps = [after - before for before, after in pairwise(tries)]
     assert FIRST_REST_RUNS <= tries[0] <= FIRST_REST_RUNS + 2 * WINDOW_RUNS
@@ -57,7 +57,7 @@ def test_a_core_that_comes_free_is_found_and_one_that_is_taken_too() -> None:
     overlap = Overlap(2)
     Machine(cores=1.0).limits(overlap, 500)
     assert overlap.limit == 1
-    Machine(cores=2.0).limits(overlap, 2000)
+    Machine(cores=2.0).limits(overlap, 4000)
     assert overlap.limit == 2
     Machine(cores=1.0).limits(overlap, 10 * WINDOW_RUNS)
     assert overlap.limit == 1
