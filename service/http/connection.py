@@ -72,7 +72,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.waiting_since = None
-        require_plain_head(self.parser.get_http_version(), self.headers)
+        require_plain_head(self.parser.get_http_version(), self.url, self.headers)
         super().on_headers_complete()
         if self.cycle is not None:
             self.cycle.transport = Closing(self, self.transport)  # type: ignore[assignment]

@@ -16,6 +16,9 @@ CHUNKED: Final = b"chunked"
 HOST: Final = re.compile(rb"(?:\[[\w.~!$&'()*+,;=:%-]+\]|[\w.~!$&'()*+,;=%-]*)(?::\d{0,5})?", re.ASCII)
 """What a Host may be: a name or an address, and a port (RFC 3986, sections 3.2.2 and 3.2.3)."""
 
+TARGET: Final = re.compile(rb"/|https?://[^/?]|\*\Z", re.IGNORECASE)
+"""How what is asked for begins: a path, an address of ours, or none, as OPTIONS may have it (RFC 9112, section 3.2)."""
+
 HEX: Final = re.compile(rb"[0-9A-Fa-f]+")
 
 PIECE_BYTES: Final = 16 * 1024
@@ -174,10 +177,12 @@ def length_of(headers: Fields) -> int:
     return length
 
 
-def require_plain_head(version: str, headers: Fields) -> None:
+def require_plain_head(version: str, target: bytes, headers: Fields) -> None:
     """Raises Malformed for a head that somebody may read otherwise: HTTP 0.9, which has no status, or a later version;
-    codings beside `chunked`, or chunks in HTTP 1.0 (RFC 9112, sections 6.1 and 6.3); no Host in HTTP 1.1, several, or
-    one that is none (section 3.2)."""
+    a target of another scheme or of none; codings beside `chunked`, or chunks in HTTP 1.0 (RFC 9112, sections 6.1 and
+    6.3); no Host in HTTP 1.1, several, or one that is none (section 3.2)."""
+    if not TARGET.match(target):
+        raise Malformed
     hosts = 0
     for name, value in headers:
         if name == b"transfer-encoding":

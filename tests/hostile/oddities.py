@@ -68,6 +68,8 @@ LINES = {
     "proxy_protocol_2": b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + bytes(12),
     "file": b"POST file:///etc/passwd HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
     "fragment": b"POST %b#x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "scheme_of_files": b"GET ftp://x/v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n",
+    "scheme_without_a_host": b"GET http:///v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n",
     "fragment_before_the_end": b"POST /v2#/models/floats/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
     "authority": b"POST example.com:80 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
 }

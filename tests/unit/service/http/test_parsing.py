@@ -171,7 +171,7 @@ HOST = (b"host", b"a.example:80")
     ],
 )
 def test_a_plain_head_passes(version: str, headers: list[Any]) -> None:
-    require_plain_head(version, headers)
+    require_plain_head(version, b"/v2", headers)
 
 
 @pytest.mark.parametrize(
@@ -199,4 +199,17 @@ def test_a_plain_head_passes(version: str, headers: list[Any]) -> None:
 )
 def test_a_head_that_may_be_read_in_two_ways_is_refused(version: str, headers: list[Any]) -> None:
     with pytest.raises(Malformed):
-        require_plain_head(version, headers)
+        require_plain_head(version, b"/v2", headers)
+
+
+@pytest.mark.parametrize("target", [b"/", b"//a/b", b"*", b"http://a.example", b"HTTPS://a.example:80/v2?x=1"])
+def test_a_path_and_an_address_are_targets(target: bytes) -> None:
+    require_plain_head("1.1", target, [HOST])
+
+
+@pytest.mark.parametrize(
+    "target", [b"", b"v2", b"*/v2", b"ftp://a/v2", b"file:///v2", b"http:///v2", b"http:v2", b"a:1"]
+)
+def test_what_is_neither_is_refused(target: bytes) -> None:
+    with pytest.raises(Malformed):
+        require_plain_head("1.1", target, [HOST])
