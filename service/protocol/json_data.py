@@ -85,10 +85,10 @@ def number_array(datatype: Datatype, values: list[Any]) -> Array:
 def rows_array(datatype: Datatype, rows: Sequence[list[float]]) -> Array:
     """The numbers of rows of one length, [rows, length], of a datatype of floating point; not to be written to. Raises
     OverflowError as `number_array` does."""
-    count, values = len(rows), rows[0]
+    count = len(rows)
     if count == 1:
-        return number_array(datatype, values).reshape(1, -1)
-    values = []
+        return number_array(datatype, rows[0]).reshape(1, -1)
+    values: list[float] = []
     for row in rows:
         values += row
     if datatype.name == "FP32":
