@@ -48,11 +48,6 @@ def memory(pids: Iterable[int], proc: Path = PROC) -> Memory:
     return sum((_memory_of(_text(proc / str(pid) / "smaps_rollup")) for pid in pids), NOTHING)
 
 
-def is_asleep(pid: int, proc: Path = PROC) -> bool:
-    """Whether the process waits for something, and has not ended; one that would run if it could does not."""
-    return _text(proc / str(pid) / "stat").rpartition(")")[2].split()[:1] == ["S"]
-
-
 def cpu_seconds(pids: Iterable[int], proc: Path = PROC) -> float:
     """Time that they computed so far, in user and system."""
     ticks = 0

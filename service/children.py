@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
 from service import logs
 from service.crashes import LONGEST_WAIT_SECONDS, Death, streak_after, wait_seconds
+from service.forks import Forkserver
 
 Facts = dict[str, Any]
 
@@ -26,7 +28,8 @@ LATE_LIMIT_SECONDS = 5.0
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
     """What to start. `config` is the first line of its standard input; `fds` are inherited under the same numbers.
-    `longest_wait_seconds`: before it is started again after it died many times."""
+    `copied`: it may be a copy of the fork server; `longest_wait_seconds`: before it is started again after it died many
+    times."""
 
     role: str
     module: str
@@ -34,6 +37,7 @@ class ChildSpec:
     config: Mapping[str, object] = field(default_factory=dict)
     fds: tuple[int, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    copied: bool = False
     longest_wait_seconds: float = LONGEST_WAIT_SECONDS
 
     @property
@@ -41,20 +45,41 @@ class ChildSpec:
         return f"{self.role}-{self.slot}" if self.role == "worker" else self.role
 
 
+class Input(Protocol):
+    """The standard input of a child."""
+
+    def write(self, data: bytes, /) -> object: ...
+    def is_closing(self) -> bool: ...
+    def close(self) -> object: ...
+
+
+class Process(Protocol):
+    """A process that was started here, or for us. `returncode` is None until it has ended."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    @property
+    def stdin(self) -> Input | None: ...
+    async def wait(self) -> int: ...
+
+
 class Child:
     """One running process. `facts` holds the last report of each name, e.g. {"listening": True}."""
 
-    def __init__(self, process: asyncio.subprocess.Process, pipe: tuple[int, int]) -> None:
+    def __init__(self, process: Process, reports: FileIO, report_fd: int) -> None:
         self.process = process
         self.instance = secrets.token_hex(8)
         self.pid = process.pid
         self.facts: Facts = {}
-        self._reports, self._report_fd = pipe
+        self._reports, self._report_fd = reports, report_fd
 
     @classmethod
     async def spawn(cls, spec: ChildSpec) -> "Child":
         """Start `python -m module` in a session of its own; it waits for `begin`. Raises OSError when it cannot be."""
         reader, writer = os.pipe()
+        reports = FileIO(reader)
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", spec.module),
@@ -62,14 +87,19 @@ class Child:
                 stdout=2,  # standard output is the supervisor's alone
                 pass_fds=(*spec.fds, writer),
                 start_new_session=True,
-                env=_environment(spec.environment),
+                env=environment(spec.environment),
             )
         except BaseException:
-            os.close(reader)
+            reports.close()
             raise
         finally:
             os.close(writer)
-        return cls(process, (reader, writer))
+        return cls(process, reports, writer)
+
+    @classmethod
+    async def copy(cls, spec: ChildSpec, server: Forkserver) -> "Child":
+        """The same as a copy of the fork server. Raises OSError when it cannot be."""
+        return cls(*await server.fork(spec.module, spec.fds))
 
     async def begin(self, spec: ChildSpec, on_report: Callable[[Facts], None], **extra: object) -> None:
         """Tell it what it is, and hear its reports from now on."""
@@ -80,14 +110,7 @@ class Child:
             self.facts.update(facts)
             on_report(facts)
 
-        pipe = os.fdopen(self._reports, "rb", buffering=0)
-        await asyncio.get_running_loop().connect_read_pipe(lambda: _Reports(take), pipe)
-
-    async def dismiss(self) -> None:
-        """End one that was never told to begin."""
-        os.close(self._reports)
-        self.kill()
-        await self.process.wait()
+        await asyncio.get_running_loop().connect_read_pipe(lambda: _Reports(take), self._reports)
 
     def send(self, command: Mapping[str, object]) -> None:
         """Send one command; nothing happens when the child is gone."""
@@ -143,51 +166,40 @@ class Watcher(Protocol):
         ...
 
 
-class Spare:
-    """One child in waiting, for whichever of its kind dies first. A death in waiting costs only the head start."""
+class Starter:
+    """Starts children: as copies where that can be, else by themselves. `server`: None where no copies are wanted."""
 
-    def __init__(self, spec: ChildSpec) -> None:
-        self._spec = spec
-        self._child: Child | None = None
-        self._wanted = asyncio.Event()
+    def __init__(self, server: Forkserver | None) -> None:
+        self._server = server
 
-    def want(self) -> None:
-        """Have one made, unless there is one."""
-        self._wanted.set()
-
-    def take(self) -> Child | None:
-        """The one that waits, who is nobody's else from now on."""
-        child, self._child = self._child, None
-        return child if child is not None and child.process.returncode is None else None
-
-    async def run(self) -> None:
-        """Make them until cancelled."""
-        try:
-            while True:
-                await self._wanted.wait()
-                self._wanted.clear()
-                if self._child is None or self._child.process.returncode is not None:
-                    await self._make()
-        finally:
-            if (child := self.take()) is not None:
-                await child.dismiss()
-
-    async def _make(self) -> None:
-        try:
-            self._child = await Child.spawn(self._spec)
-        except OSError as error:
-            logs.get("supervisor").warning("no spare worker can be started", reason=os.strerror(error.errno or 0))
+    async def start(self, spec: ChildSpec) -> Child:
+        """Raises OSError when it cannot be."""
+        server = self._server
+        if spec.copied and server is not None:
+            try:
+                return await Child.copy(spec, server)
+            except OSError as error:
+                if server.closed:
+                    raise
+                reason = os.strerror(error.errno or 0)
+                logs.get("supervisor").warning(f"{spec.name} is started without the fork server", reason=reason)
+        return await Child.spawn(spec)
 
 
 class Keeper:
     """Keeps one child alive: starts it, waits for its end, waits as `crashes` says, starts it again."""
 
-    spare: Spare | None = None
-
     def __init__(
-        self, spec: ChildSpec, watcher: Watcher, *, clock: Callable[[], float], oom: Callable[[], int]
+        self,
+        spec: ChildSpec,
+        watcher: Watcher,
+        starter: Starter,
+        *,
+        clock: Callable[[], float],
+        oom: Callable[[], int],
     ) -> None:
         self.spec = spec
+        self._starter = starter
         self.child: Child | None = None
         self.restarts = 0
         self._watcher = watcher
@@ -235,21 +247,21 @@ class Keeper:
     async def _live(self, extra: Facts) -> Death:
         began, oom = self._clock(), self._oom()
         try:
-            child = self.spare.take() if self.spare is not None else None
-            self.child = child or await Child.spawn(self.spec)
-            await self.child.begin(self.spec, lambda facts: self._watcher.reported(self, facts), **extra)
+            self.child = child = await self._starter.start(self.spec)
+            await child.begin(self.spec, lambda facts: self._watcher.reported(self, facts), **extra)
         except OSError as error:  # out of processes, memory or files: as a death at once
             logs.get("supervisor").error(f"{self.spec.name} cannot be started", reason=os.strerror(error.errno or 0))
             return Death(code=127, lived_seconds=0.0, served=False)
         self._watcher.started(self)
         if self._stopped.is_set():  # told to finish while it was being started
-            await self.child.stop(LATE_LIMIT_SECONDS)
-        code = await self.child.process.wait()
-        served = bool(self.child.facts.get("listening"))
+            await child.stop(LATE_LIMIT_SECONDS)
+        code = await child.process.wait()
+        served = bool(child.facts.get("listening"))
         return Death(code, self._clock() - began, served, out_of_memory=self._oom() > oom)
 
 
-def _environment(changes: Mapping[str, str]) -> dict[str, str]:
+def environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """That of this process, changed, in which our own code is found first."""
     inherited = dict(os.environ)  # noqa: TID251 -- handed on to a child, not read
     if ROOT.name not in ("site-packages", "dist-packages"):
         path = inherited.get("PYTHONPATH")

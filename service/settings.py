@@ -79,8 +79,10 @@ class Settings(AccessSettings, TransportSettings, SupplySettings, BaseSettings):
         le=1024,
         description="Worker processes, each with every model in memory. Default: the cores this process may use.",
     )
-    spare_worker: bool = Field(
-        True, description="Keep one more process ready to take a dead worker's place at once; about 70 MB of memory."
+    forkserver: bool = Field(
+        True,
+        description="Start workers and the inventory as copies of one process that has all code imported; false: each "
+        "imports for itself, and has a memory layout of its own.",
     )
     onnx_threads: Count = Field(
         0, description="ONNX Runtime threads per session; 0 shares the cores among the workers."

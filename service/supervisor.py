@@ -5,8 +5,9 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from router import aftermath, reports
@@ -15,9 +16,10 @@ from router.errors import SerinError
 from router.loopback import Loopback
 from router.reports import WorkerProcess
 from service import logs, preflight, sockets
-from service.children import ChildSpec, Facts, Keeper, Spare
+from service.children import ChildSpec, Facts, Keeper, Starter, environment
 from service.crashes import Blame, Death, Rests, Suspect, blame, read_oom_kills
 from service.dock import Dock, plain, suspect_from
+from service.forks import Forkserver, take_in_orphans
 from service.listeners import Listeners, open_listeners
 from service.priority import give_way
 from service.renewals import ADMIN, CLIENTS, Kept
@@ -34,8 +36,10 @@ MODULES = {
     "controller": "service.control",
     "inventory": "service.inventory",
     "worker": "service.app",
-    "spare": "service.spare",
 }
+LATER = {"httpcore": "httpcore", "pydantic": "pydantic.v1"}
+"""What a worker imports only once it runs: its module, where this package is installed. FastAPI looks for classes of an
+older pydantic in each route."""
 
 #: Libraries under numpy would each start a thread for every core, ONNX Runtime would collect events in the home
 #: directory and send them to its maker, and gRPC would write lines of its own among those of the log.
@@ -82,6 +86,12 @@ def serve(settings: Settings, announce: Callable[[Gateway], None], modules: dict
             listeners.close()
 
 
+def imports(modules: Mapping[str, str], grpc: bool) -> list[str]:
+    """What copies of the fork server need."""
+    later = [module for package, module in LATER.items() if find_spec(package) is not None]
+    return [modules["worker"], modules["inventory"], *later, *(["service.grpc.port"] if grpc else [])]
+
+
 class Supervisor:
     """The children of one gateway and what passes between them. Hears of their reports and deaths as their Watcher."""
 
@@ -116,13 +126,12 @@ class Supervisor:
         self.hurry = asyncio.Event()
         self.end = asyncio.Event()
         self._announce: Callable[[Gateway], None] | None = announce
+        specs = self._specs(listeners, modules)
+        server = self._forkserver(specs, modules) if settings.forkserver and take_in_orphans() else None
+        self.forkserver, starter = server, Starter(server)
         self.controller, self.inventory, *self.workers = (
-            Keeper(spec, self, clock=time.monotonic, oom=read_oom_kills) for spec in self._specs(listeners, modules)
+            Keeper(spec, self, starter, clock=time.monotonic, oom=read_oom_kills) for spec in specs
         )
-        self.spare = Spare(replace(self.workers[0].spec, module=modules["spare"]))
-        if settings.spare_worker:
-            for keeper in self.workers:
-                keeper.spare = self.spare
 
     def _specs(self, listeners: Listeners, modules: dict[str, str]) -> list[ChildSpec]:
         config = {
@@ -138,7 +147,9 @@ class Supervisor:
         public = {"fds": http, "grpc": sockets.authority(listeners.grpc.getsockname()) if listeners.grpc else ""}
         return [
             ChildSpec("controller", modules["controller"], 0, {**config, "fds": admin, "loopback": private}, admin),
-            ChildSpec("inventory", modules["inventory"], 0, {**config, "fds": ()}, (), QUIET, INVENTORY_WAIT_SECONDS),
+            ChildSpec(
+                "inventory", modules["inventory"], 0, {**config, "fds": ()}, (), QUIET, True, INVENTORY_WAIT_SECONDS
+            ),
             *(
                 ChildSpec(
                     "worker",
@@ -147,10 +158,15 @@ class Supervisor:
                     {**config, **public, "suspects": (), "accused": self.dock.told()},
                     http,
                     QUIET,
+                    copied=True,
                 )
                 for slot in range(self.settings.workers)
             ),
         ]
+
+    def _forkserver(self, specs: Sequence[ChildSpec], modules: dict[str, str]) -> Forkserver:
+        fds = {fd for spec in specs if spec.copied for fd in spec.fds}
+        return Forkserver(imports(modules, self._listeners.grpc is not None), sorted(fds), environment(QUIET))
 
     async def run(self) -> int:
         """Start everything, wait for a signal, drain. Returns the exit code."""
@@ -165,9 +181,9 @@ class Supervisor:
             tasks = [group.create_task(keeper.run(), name=keeper.spec.name) for keeper in keepers]
             link = group.create_task(self._follow_controller(), name="link")
             keeping = group.create_task(self.certificates.run(), name="certificates")
-            spare = group.create_task(self.spare.run(), name="spare")
             await self.end.wait()
-            spare.cancel()
+            if self.forkserver is not None:
+                group.create_task(self.forkserver.close(), name="forkserver")
             await self._drain(tasks[2:])
             link.cancel()
             keeping.cancel()
@@ -222,8 +238,6 @@ class Supervisor:
             self._tell_all({"accused": self.dock.told()})
         if facts.get("listening"):
             self._tell(self.cover.listens(keeper.spec.slot, self._listening()))
-            if self.settings.spare_worker and len(self._listening()) == len(self.workers):
-                self.spare.want()
         if self._announce is not None and all(worker.has("ready") for worker in self.workers):
             announce, self._announce = self._announce, None
             announce(self.gateway)

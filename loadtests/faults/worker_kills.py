@@ -15,12 +15,12 @@ from loadtests.faults.judging import failed, liveness, measured_rate, why, wrong
 from loadtests.faults.leftovers import Leftovers, leftovers, living
 from loadtests.faults.outcome import Figure, Outcome, at_least, at_most, exactly, shown, soon
 from loadtests.faults.stand import Gateway, eventually, stand
-from loadtests.observed import children, is_asleep, workers
+from loadtests.observed import workers
 from loadtests.tour.scrape import Scrape
 
 ROW = "C9"
 KILLS, LONG_KILLS = 20, 300
-EVERY_SECONDS, RESPAWN_SECONDS, SPARE_SECONDS = 2.0, 2.0, 0.5
+EVERY_SECONDS, RESPAWN_SECONDS = 2.0, 2.0
 WORKERS, CANARY = 2, 10.0
 END_SECONDS = 30.0
 SEED, SHOWN = 3, 5
@@ -31,13 +31,12 @@ SCRAPES = 4 * WORKERS
 @dataclass(frozen=True, slots=True)
 class Kill:
     """kill -9 of one worker, moments of `monotonic`. `at`: just before; `gone`: when the kernel had closed all that the
-    worker held, for which it may need a while. `replaced_seconds`: from `at` until another listened in its place.
-    `spare`: one was ready for it."""
+    worker held, for which it may need a while. `replaced_seconds`: from `at` until another listened in its
+    place."""
 
     at: float
     gone: float
     replaced_seconds: float
-    spare: bool = True
 
     def meets(self, begun: float, done: float) -> bool:
         """Whether what lasted from `begun` to `done` was under way while the worker died."""
@@ -94,10 +93,9 @@ def harm(gateway: Gateway, kills: int) -> tuple[list[Kill], int]:
     last = Scrape.of(gateway.server.http)
     for _ in range(kills):
         victim = int(draw.choice(workers(gateway.pid)))
-        spare = any(is_asleep(pid) for pid in children(gateway.pid, "service.spare"))
         begun, gone = kill(victim)
         eventually(lambda gone=victim: all_listen(gateway, gone) or None, END_SECONDS)  # type: ignore[misc]
-        killed.append(Kill(begun, gone, monotonic() - begun, spare))
+        killed.append(Kill(begun, gone, monotonic() - begun))
         now = Scrape.of(gateway.server.http)
         fell += sum(
             value < last.samples.get(series, 0.0) for series, value in now.samples.items() if _counts(series[0])
@@ -156,17 +154,10 @@ def strays(sent: Sequence[Sent], killed: Sequence[Kill]) -> list[Sent]:
 def respawns(killed: Sequence[Kill]) -> list[Figure]:
     """How long a worker was missing."""
     every = [kill.replaced_seconds for kill in killed]
-    prepared = [kill.replaced_seconds for kill in killed if kill.spare]
     return [
         shown("seconds until a process was gone, longest", max(kill.gone - kill.at for kill in killed)),
         shown("seconds until replaced, median", float(np.median(every))),
         soon("seconds until replaced, longest", max(every), RESPAWN_SECONDS),
-        soon(
-            "seconds until replaced by a spare worker that was ready, longest",
-            max(prepared, default=0.0),
-            SPARE_SECONDS,
-        ),
-        shown("kills before the next spare worker was ready", len(every) - len(prepared)),
     ]
 
 

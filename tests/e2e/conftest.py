@@ -54,11 +54,11 @@ class Running:
         return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
 
     def children(self) -> dict[int, str]:
-        """Process id -> command line of the children that live now, without the worker in waiting."""
-        return {pid: command for pid, command in self.all_children().items() if "service.spare" not in command}
+        """Process id -> command line of the children that live now, without the fork server."""
+        return {pid: command for pid, command in self.all_children().items() if "service.forkserver" not in command}
 
     def all_children(self) -> dict[int, str]:
-        """With the worker in waiting."""
+        """With the fork server."""
         pids = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return {int(pid): commands for pid in pids if (commands := _command(int(pid)))}
 
@@ -141,8 +141,7 @@ def gateway(
 ) -> Iterator[Running]:
     """A gateway in `directory` (its `models` and `state` are made there unless they are), ready; stopped by its pid.
 
-    Call it again on the same directory to start on the same state. `models`: sample models or versions to copy. It has
-    no worker in waiting, which would cost each start one more, unless `SERIN_SPARE_WORKER` is "true".
+    Call it again on the same directory to start on the same state. `models`: sample models or versions to copy.
     """
     models_dir, state = directory / "models", directory / "state"
     log, out = directory / "serin.log", directory / "serin.out"
@@ -168,7 +167,7 @@ def gateway(
             stderr=stderr,
             text=True,
             cwd=directory,
-            env=clean_environment(**{"SERIN_SPARE_WORKER": "false", **environment}),
+            env=clean_environment(**environment),
         )
     try:
         addresses = _first_line(process, out, log)

@@ -95,9 +95,9 @@ def serve() -> None:
 
     words = [word.removeprefix("--").replace("-", "_") if word.startswith("--") else word for word in sys.argv[2:]]
     words.remove("json")
-    found = load({"spare_worker": "false", **dict(zip(words[::2], words[1::2], strict=True))})
+    found = load(dict(zip(words[::2], words[1::2], strict=True)))
     logs.configure(form="json", level="debug")
-    modules = dict.fromkeys(("worker", "controller", "inventory", "spare"), "tests.e2e.standin")
+    modules = dict.fromkeys(("worker", "controller", "inventory"), "tests.e2e.standin")
 
     def announce(gateway: supervisor.Gateway) -> None:
         print(json.dumps({"http": gateway.http, "admin": gateway.admin}), flush=True)

@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,6 @@ Start = Callable[..., Any]
 
 #: A new connection to a gateway that has just lost a worker is answered within this (tens of ms on an idle machine).
 AT_ONCE_SECONDS = 2.0
-
-
-@pytest.fixture
-def start(start: Start) -> Start:
-    """With a worker in waiting, as it is by default."""
-    return partial(start, SERIN_SPARE_WORKER="true")
 
 
 def port_of(running: Running) -> int:

@@ -14,16 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
+from loadtests.observed import cpu_seconds
 from tests.e2e.conftest import ROOT, Running, clean_environment, eventually
 
+LISTENS = "0A"
+"""In /proc/net/tcp."""
 STANDIN = ("-m", "tests.e2e.standin", "serve")
 Start = Callable[..., Any]
-
-
-@pytest.fixture
-def start(start: Start) -> Start:
-    """With a worker in waiting, as it is by default."""
-    return partial(start, SERIN_SPARE_WORKER="true")
 
 
 def ask(running: Running, path: str = "/") -> tuple[int, int]:
@@ -66,39 +63,64 @@ def test_a_killed_worker_is_replaced_and_its_neighbour_answers_meanwhile(start: 
         eventually(lambda: "{'release': 0}" in (running.state / "commands-1").read_text())
 
 
-def in_waiting(running: Running) -> int | None:
-    """Process id of the worker in waiting, if there is one."""
-    return next((pid for pid, command in running.all_children().items() if "service.spare" in command), None)
+def forkserver(running: Running) -> int | None:
+    """Process id of the fork server, if there is one."""
+    return next((pid for pid, command in running.all_children().items() if "service.forkserver" in command), None)
 
 
-def test_the_worker_in_waiting_takes_the_place_of_the_first_that_dies_and_the_next_one_waits(start: Start) -> None:
+def listening(pid: int) -> set[int]:
+    """The ports that it could accept on."""
+    files = Path(f"/proc/{pid}/fd").iterdir()
+    held = {os.readlink(file) for file in files if file.is_symlink()}
+    lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return {int(line[1][-4:], 16) for line in lines if line[3] == LISTENS and f"socket:[{line[9]}]" in held}
+
+
+def test_a_dead_worker_is_replaced_by_a_copy_that_imports_nothing(start: Start) -> None:
     with start(models=("digits/1",)) as running:
-        spare = eventually(lambda: in_waiting(running))
         assert len(running.workers()) == 2
+        server = forkserver(running)
         os.kill(running.workers()[0], signal.SIGKILL)
-        eventually(lambda: spare in running.workers() and len(running.workers()) == 2)
-        eventually(lambda: len(ready_pids(running)) == 2 and spare in ready_pids(running))
+        eventually(lambda: len(ready_pids(running)) == len(running.workers()) == 2)
         assert {infer(running, str(number)).status_code for number in range(20)} == {200}
-        after = eventually(lambda: in_waiting(running))
+        assert forkserver(running) == server
+        assert cpu_seconds([running.workers()[1]]) < cpu_seconds([server])
+        copies = [*running.workers(), running.child("service.inventory")]
+        assert [os.getsid(pid) for pid in copies] == copies
         assert running.stop() == 0
-        assert is_gone(after)
+        assert is_gone(server)
 
 
-def test_a_death_in_waiting_costs_only_the_head_start(start: Start) -> None:
+def test_a_copy_has_no_files_but_its_own(start: Start) -> None:
     with start(models=("digits/1",)) as running:
-        spare = eventually(lambda: in_waiting(running))
-        os.kill(spare, signal.SIGKILL)
-        eventually(lambda: is_gone(spare))
-        victim = running.workers()[0]
-        os.kill(victim, signal.SIGKILL)
-        eventually(lambda: len(ready_pids(running)) == 2 and victim not in ready_pids(running))
-        assert eventually(lambda: in_waiting(running)) != spare
+        worker, inventory = running.workers()[0], running.child("service.inventory")
+        http, admin = (int(url.rpartition(":")[2]) for url in (running.http, running.admin))
+        assert http in listening(worker)
+        assert admin not in listening(worker)
+        assert not listening(inventory)
+        os.kill(running.pid, signal.SIGKILL)  # a copy that held the pipe of another would keep it from ending
+        eventually(lambda: is_gone(worker) and is_gone(inventory))
+
+
+def test_without_the_fork_server_a_worker_starts_by_itself_and_the_next_has_another(start: Start) -> None:
+    with start(models=("digits/1",)) as running:
+        server = forkserver(running)
+        os.kill(server, signal.SIGKILL)
+        eventually(lambda: is_gone(server))
+        for _ in range(2):
+            victim = running.workers()[0]
+            os.kill(victim, signal.SIGKILL)
+            eventually(lambda gone=victim: len(ready_pids(running)) == 2 and gone not in ready_pids(running))
+        assert forkserver(running) not in (None, server)
+        assert len(running.workers()) == 2
+        assert "started without the fork server" in running.log()
+        server = forkserver(running)
         os.kill(running.pid, signal.SIGKILL)
-        eventually(lambda: in_waiting(running) is None)
+        eventually(lambda: is_gone(server))
 
 
-def test_no_worker_waits_where_none_is_wanted(start: Start) -> None:
-    with start(models=("digits/1",), SERIN_SPARE_WORKER="false") as running:
+def test_a_fork_server_that_is_not_wanted_is_not_there(start: Start) -> None:
+    with start(models=("digits/1",), SERIN_FORKSERVER="false") as running:
         os.kill(victim := running.workers()[0], signal.SIGKILL)
         eventually(lambda: len(ready_pids(running)) == 2 and victim not in ready_pids(running))
         assert len(running.all_children()) == 4

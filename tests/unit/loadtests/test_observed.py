@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from loadtests.observed import Memory, connections, cpu_seconds, family, is_asleep, memory, workers
+from loadtests.observed import Memory, connections, cpu_seconds, family, memory, workers
 
 ROLLUP = """00400000-7fff0000 ---p 00000000 00:00 0    [rollup]
 Rss:              112640 kB
@@ -64,12 +64,3 @@ def test_only_open_connections_to_the_port_count_that_the_process_itself_holds(t
 def test_the_kernel_of_this_machine_tells_all_that() -> None:
     assert 0 < memory([os.getpid()]).private <= memory([os.getpid()]).resident
     assert cpu_seconds([os.getpid()]) > 0
-
-
-def test_who_would_run_if_it_could_and_who_has_ended_is_not_asleep(tmp_path: Path) -> None:
-    proc = proc_with(tmp_path)
-    assert is_asleep(12, proc)
-    for state in "RZ":
-        (proc / "12/stat").write_text(f"12 (odd ) name) {state} 0 0")
-        assert not is_asleep(12, proc)
-    assert not is_asleep(98, proc)

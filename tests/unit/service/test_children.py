@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service import children
-from service.children import ChildSpec, _environment, _Reports
+from service.children import ChildSpec, _Reports, environment
 
 
 def test_a_worker_is_named_with_its_slot_and_the_others_by_their_role() -> None:
@@ -38,6 +38,6 @@ def test_an_endless_report_does_not_grow_without_bound() -> None:
 def test_a_child_inherits_the_environment_and_finds_our_code_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("LANG", "C.UTF-8")
-    made = _environment({"OMP_NUM_THREADS": "1"})
+    made = environment({"OMP_NUM_THREADS": "1"})
     assert made["PYTHONPATH"] == f"{children.ROOT}{os.pathsep}/elsewhere"
     assert (made["LANG"], made["OMP_NUM_THREADS"]) == ("C.UTF-8", "1")

@@ -3,7 +3,7 @@
 import pytest
 
 from loadtests.faults.callers import Sent
-from loadtests.faults.worker_kills import Kill, losses, respawns
+from loadtests.faults.worker_kills import Kill, losses
 
 DYING = Kill(at=10.0, gone=10.3, replaced_seconds=0.4)
 
@@ -36,12 +36,3 @@ def test_a_request_that_nobody_ever_answered_is_no_matter_of_a_kill() -> None:
     found = figures(lost(9.9, 39.9, "TimeoutError"))
 
     assert (found["lost that were not under way at a kill"], found["lost that waited in vain"]) == (0, 1)
-
-
-def test_replacements_that_a_spare_worker_was_ready_for_are_shown_apart() -> None:
-    killed = [Kill(0.0, 0.1, 0.2), Kill(2.0, 2.1, 1.9, spare=False), Kill(4.0, 4.5, 0.3)]
-    found = {figure.name: figure.value for figure in respawns(killed)}
-
-    assert found["seconds until replaced, longest"] == 1.9
-    assert found["seconds until replaced by a spare worker that was ready, longest"] == 0.3
-    assert found["kills before the next spare worker was ready"] == 1

@@ -1,4 +1,4 @@
-"""What a worker in waiting has done before it is needed."""
+"""What the fork server has done before a copy is wanted."""
 
 import subprocess
 import sys
@@ -8,9 +8,10 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import sys
 from unittest.mock import MagicMock
-from service import spare
+from service import forkserver
+from service.supervisor import MODULES, imports
+forkserver.load(imports(MODULES, grpc=True))
 from service.rest import create_rest
-spare.load()
 before = set(sys.modules)
 create_rest(MagicMock(), MagicMock())
 print(*sorted(set(sys.modules) - before))
