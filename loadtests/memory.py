@@ -11,7 +11,7 @@ from rich.table import Table
 
 from loadtests import report
 from loadtests.contest import WrongAnswer, warm_up
-from loadtests.observed import Memory, memory, workers
+from loadtests.observed import Memory, family, memory, workers
 from loadtests.processes import NotStarted, Server, end_with_the_run, gateway
 from loadtests.requests import Target, build
 from loadtests.subjects import input_of, prepare
@@ -41,11 +41,12 @@ CASES = (
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Of all workers together, each after requests to every model."""
+    """Of all workers together, each after requests to every model; `others`: of the gateway's other processes."""
 
     case: Case
     workers: int
     total: Memory
+    others: Memory
 
 
 def measure(case: Case, folder: Path, count: int) -> Seen:
@@ -58,7 +59,8 @@ def measure(case: Case, folder: Path, count: int) -> Seen:
         for name in case.models:
             _ask(server, name, case.model)
         pids = workers(server.pid)
-        return Seen(case, len(pids), memory(pids))
+        others = [pid for pid in family(server.pid) if pid not in pids]
+        return Seen(case, len(pids), memory(pids), memory(others))
 
 
 def _ask(server: Server, name: str, model: str) -> None:
@@ -72,11 +74,11 @@ def table(seen: list[Seen]) -> Table:
     """A line for each case, in MiB."""
     found = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     found.add_column("models")
-    for name in ("workers", "private of one", "PSS of one", "RSS of one", "PSS of all"):
+    for name in ("workers", "private of one", "PSS of one", "RSS of one", "PSS of all", "PSS of the rest"):
         found.add_column(name, justify="right")
     for one in seen:
         of_one = (one.total.private, one.total.proportional, one.total.resident)
-        numbers = [*(size / one.workers for size in of_one), one.total.proportional]
+        numbers = [*(size / one.workers for size in of_one), one.total.proportional, one.others.proportional]
         found.add_row(one.case.label, str(one.workers), *(f"{size / MIB:,.0f} MiB" for size in numbers))
     return found
 
