@@ -17,12 +17,12 @@ from service.protocol.json_codec import (
     careful_entry,
     json_entry,
     needs_care,
-    read_parameters,
     read_request,
     write_response,
 )
 from service.protocol.limits import Limits
 from service.protocol.messages import NO_PARAMETERS, InferRequest, InferResponse, InputTensor, RequestedOutput
+from service.protocol.parameters import read_parameters
 from service.protocol.shapes import check_datatype, elements_within
 from service.protocol.short import SHORT_BYTES, read_short, write_short
 from service.protocol.tensors import DATATYPES, MAX_RANK

@@ -12,8 +12,9 @@ import orjson
 from service.protocol.errors import BadRequest, NonFiniteOutput, quoted
 from service.protocol.limits import Limits
 from service.protocol.long_lists import LONG_BYTES, set_aside
-from service.protocol.messages import InferResponse, OutputTensor, Parameter
+from service.protocol.messages import InferResponse, OutputTensor
 from service.protocol.non_finite import quote_non_finite
+from service.protocol.parameters import Known, read_known
 from service.protocol.structure import check_structure
 from service.protocol.tensors import FLOATS, Array
 
@@ -23,30 +24,35 @@ NonFinite = Literal["null", "string", "token", "error"]
 ABSENT = msgspec.Raw()
 
 
-class TensorParameters(msgspec.Struct):
-    """Those parameters of an input that mean something here; others are skipped."""
+class TensorParameters(msgspec.Struct, forbid_unknown_fields=True):
+    """Those parameters of an input that mean something here."""
 
     binary_data_size: int | None = None
     content_type: str | None = None
     shared_memory_region: str | None = None
 
 
-class WireTensor(msgspec.Struct):
-    """One input as it came. The shape is text too: its length is checked before numbers are made of it."""
-
-    name: str
-    shape: msgspec.Raw
-    datatype: str
-    parameters: TensorParameters | None = None
-    data: msgspec.Raw = ABSENT
-
-
-class OutputParameters(msgspec.Struct):
+class OutputParameters(msgspec.Struct, forbid_unknown_fields=True):
     """Those parameters of a requested output that mean something here."""
 
     binary_data: bool | None = None
     classification: int | None = None
     shared_memory_region: str | None = None
+
+
+class Tensor(msgspec.Struct):
+    """One input but for its parameters. The shape is text too: its length is checked before numbers are made of it."""
+
+    name: str
+    shape: msgspec.Raw
+    datatype: str
+    data: msgspec.Raw = ABSENT
+
+
+class WireTensor(Tensor):
+    """One input as it came."""
+
+    parameters: TensorParameters | None = None
 
 
 class WireOutput(msgspec.Struct):
@@ -65,8 +71,26 @@ class WireRequest(msgspec.Struct):
     parameters: msgspec.Raw = ABSENT
 
 
+class _OpenTensor(Tensor):
+    parameters: msgspec.Raw = ABSENT
+
+
+class _OpenOutput(msgspec.Struct):
+    name: str
+    parameters: msgspec.Raw = ABSENT
+
+
+class _OpenRequest(msgspec.Struct):
+    """A request whose tensors may have any parameters."""
+
+    inputs: list[_OpenTensor]
+    outputs: list[_OpenOutput] | None = None
+    id: str | None = None
+    parameters: msgspec.Raw = ABSENT
+
+
 _REQUEST = msgspec.json.Decoder(WireRequest)
-_PARAMETERS = msgspec.json.Decoder(dict[str, str | int | float | bool | None] | None)
+_OPEN_REQUEST = msgspec.json.Decoder(_OpenRequest)
 
 
 def read_request(text: bytes, limits: Limits) -> WireRequest:
@@ -79,13 +103,13 @@ def read_request(text: bytes, limits: Limits) -> WireRequest:
     check_structure(text, limits.max_json_depth, _most_objects(limits))
     try:
         try:
-            return _REQUEST.decode(text)
+            return _decoded(text, limits)
         except msgspec.ValidationError:
             raise
         except ValueError:
             if b"NaN" not in text and b"Infinity" not in text:
                 raise
-            return _REQUEST.decode(quote_non_finite(text))
+            return _decoded(quote_non_finite(text), limits)
     except msgspec.ValidationError as error:
         raise BadRequest(f"not a V2 inference request: {error}") from error
     except UnicodeDecodeError as error:
@@ -100,7 +124,7 @@ def _read_around(text: bytes, lists: dict[bytes, memoryview], limits: Limits) ->
     """A request whose long lists were set aside; None where something is wrong, or where one is not a tensor's data."""
     try:
         check_structure(text, limits.max_json_depth, _most_objects(limits))
-        wire = _REQUEST.decode(text)
+        wire = _decoded(text, limits)
     except (BadRequest, ValueError, RecursionError):
         return None
     for tensor in wire.inputs:
@@ -110,20 +134,27 @@ def _read_around(text: bytes, lists: dict[bytes, memoryview], limits: Limits) ->
     return None if lists else wire
 
 
+def _decoded(text: bytes, limits: Limits) -> WireRequest:
+    try:
+        return _REQUEST.decode(text)
+    except msgspec.ValidationError:  # nothing is wrong, perhaps, but there are parameters that mean nothing here
+        wire = _OPEN_REQUEST.decode(text)
+    inputs = [
+        WireTensor(t.name, t.shape, t.datatype, t.data, _known(t, TensorParameters, "input", limits))
+        for t in wire.inputs
+    ]
+    outputs = [WireOutput(o.name, _known(o, OutputParameters, "output", limits)) for o in wire.outputs or ()]
+    return WireRequest(inputs, outputs, wire.id, wire.parameters)
+
+
+def _known(of: _OpenTensor | _OpenOutput, kind: type[Known], part: str, limits: Limits) -> Known | None:
+    if of.parameters is ABSENT:
+        return None
+    return read_known(of.parameters, kind, limits, f"{part} {quoted(of.name)}: ")
+
+
 def _most_objects(limits: Limits) -> int:
     return 2 * (limits.max_inputs + limits.max_outputs) + 2
-
-
-def read_parameters(data: msgspec.Raw, limits: Limits) -> dict[str, Parameter]:
-    """The request's own parameters: strings, numbers and booleans; null is the same as absent."""
-    text = bytes(data)
-    if len(text) > limits.max_parameters_bytes:
-        raise BadRequest(f"parameters: more than {limits.max_parameters_bytes} bytes")
-    try:
-        values = _PARAMETERS.decode(text) or {}
-    except ValueError as error:
-        raise BadRequest("parameters: must be an object whose values are strings, numbers or booleans") from error
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def write_response(response: InferResponse, outputs: list[dict[str, Any]]) -> bytes:

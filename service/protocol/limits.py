@@ -19,5 +19,5 @@ class Limits:
     max_strings: int = 1_000_000
     """Of one BYTES tensor: each element is an object of its own."""
     max_parameters_bytes: int = 64 * 1024
-    """Of the JSON text of the request's own `parameters`."""
+    """Of the JSON text of `parameters`: of those of the request, and of each of its tensors."""
     max_id_length: int = 1024

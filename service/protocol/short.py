@@ -10,10 +10,11 @@ from math import prod
 import msgspec
 import orjson
 
-from service.protocol.json_codec import ABSENT, read_parameters
+from service.protocol.json_codec import ABSENT
 from service.protocol.json_data import number_array
 from service.protocol.limits import Limits
 from service.protocol.messages import InferRequest, InferResponse, InputTensor
+from service.protocol.parameters import read_parameters
 from service.protocol.tensors import DATATYPES, FLOATS, MAX_RANK
 
 SHORT_BYTES = 8 * 1024

@@ -431,6 +431,14 @@ def test_parameters_of_another_form_are_refused(http: httpx.Client, parameters: 
     assert_error(infer(http, "row", ROW, parameters=parameters), 400, "parameters")
 
 
+@pytest.mark.parametrize("parameters", [[], "a", {"a": []}, {"a": {}}, 5])
+def test_so_are_those_of_an_input_and_of_a_requested_output(http: httpx.Client, parameters: Any) -> None:
+    assert_error(infer(http, "row", ROW | {"parameters": parameters}), 400, "input 'x': parameters")
+    assert_error(
+        infer(http, "row", ROW, outputs=[{"name": "y", "parameters": parameters}]), 400, "output 'y': parameters"
+    )
+
+
 @pytest.mark.parametrize("outputs", [None, []])
 def test_no_requested_output_means_all(http: httpx.Client, outputs: Any) -> None:
     assert len(infer(http, "row", ROW, outputs=outputs).json()["outputs"]) == 1

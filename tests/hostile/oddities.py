@@ -107,6 +107,7 @@ PARAMETERS = {
     "priority_beyond_double": b'"priority":1e400',
     "unknown_beyond_double": b'"zz":1e400',
     "nested": b'"zz":{"a":[1]}',
+    "list": b'"zz":[1]',
 }
 AFTER = {"nul": b"\x00", "form_feed": b"\x0c", "no_break_space": b"\xc2\xa0", "another": b"[]"}
 TIMES = ("-1", "0", "nan", "inf", "1e400", "1_0", "0x1", "abc", "1,1", "\u0661")
@@ -191,6 +192,11 @@ def _documents() -> Iterator[Case]:
         yield posted(f"odd-datatype-{number}", "B12", tensor(datatype=word))
     for name, member in PARAMETERS.items():
         yield posted(f"odd-parameter-{name}", "B12", b'{"parameters":{' + member + b"}," + GOOD[1:])
+        of_input = GOOD.replace(b'"shape"', b'"parameters":{' + member + b'},"shape"')
+        if b"zz" in member:
+            yield posted(f"odd-parameter-{name}_of_input", "B12", of_input)
+            wanted = b'{"outputs":[{"name":"y","parameters":{' + member + b"}}]," + GOOD[1:]
+            yield posted(f"odd-parameter-{name}_of_output", "B12", wanted)
     for name, more in AFTER.items():
         yield posted(f"odd-after-{name}", "B12", GOOD + more)
     for name, size in {"true": True, "fraction": 8.0, "unsaid": 8, "unsaid_negative": -8}.items():

@@ -87,6 +87,9 @@ def some_request(rng: random.Random) -> bytes:
     version = rng.choice(["1", "2", "3"])
     path = f"/v2/models/digits/versions/{version}/infer"
     wanted = json.dumps(digits(rng, outputs=[{"name": "label"}])).encode()
+    odd = json.dumps(digits(rng, outputs=[{"name": "label", "parameters": {"mine": rng.choice([1, [1], {}, None])}}]))
+    mine = json.dumps({"mine": rng.choice([1, [1], {}, None])})
+    described = body.replace(b'"shape"', f'"parameters": {mine}, "shape"'.encode())
     binary = json.dumps(digits(rng, parameters={"binary_data_output": True})).encode()
     return rng.choice(
         [
@@ -94,6 +97,8 @@ def some_request(rng: random.Random) -> bytes:
             request(body, "X-Request-Id: mine", f"Serin-Routing-Key: {rng.random()}"),
             request(wanted, path=path),
             request(binary, path=path),
+            request(odd.encode(), path=path),
+            request(described, path=path),
             request(gzip.compress(body, mtime=0), "Content-Encoding: gzip", path=path),
             request(zlib.compress(body), "Content-Encoding: deflate", "Accept-Encoding: gzip", path=path),
             request(body[: rng.randrange(len(body))], path=path),

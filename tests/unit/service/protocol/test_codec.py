@@ -15,7 +15,7 @@ from service.protocol.check import bind
 from service.protocol.codec import decode, encode
 from service.protocol.errors import BadRequest, NonFiniteOutput, PayloadTooLarge, Unimplemented
 from service.protocol.limits import Limits
-from service.protocol.messages import InferRequest, InferResponse, OutputTensor
+from service.protocol.messages import InferRequest, InferResponse, OutputTensor, RequestedOutput
 from service.protocol.tensors import DATATYPES, Array, Signature, TensorSpec
 
 PLAIN = InferRequest({})
@@ -238,7 +238,7 @@ def test_a_request_is_read_whole() -> None:
             tensor(),
             id="7",
             parameters={"routing_key": "k", "timeout": 5, "share": 0.5, "fast": True, "gone": None},
-            outputs=[{"name": "y"}, {"name": "z", "parameters": {"classification": 3, "else": [1]}}],
+            outputs=[{"name": "y"}, {"name": "z", "parameters": {"classification": 3, "else": "1"}}],
             model_name="skipped",
         )
     )
@@ -252,6 +252,32 @@ def test_null_is_the_same_as_absent() -> None:
     members = {"id": None, "parameters": None, "outputs": None}
     request = decode(body(tensor(parameters=None), **members))
     assert (request.id, request.parameters, request.outputs) == (None, {}, None)
+
+
+def test_parameters_that_mean_nothing_are_let_be_beside_those_that_do() -> None:
+    known, size = {"mine": 1.5, "gone": None, "b": True}, {"binary_data_size": 8}
+    text = body(
+        tensor(parameters=known),
+        tensor(name="y", parameters=known | size, data=None),
+        tensor(name="z", parameters=None),
+        outputs=[{"name": "p", "parameters": known | {"binary_data": True}}, {"name": "q"}],
+        id="7",
+        parameters={"routing_key": "k"},
+    )
+    request = decode(text + bytes(8), len(text))
+    assert (request.id, request.parameters) == ("7", {"routing_key": "k"})
+    assert [bytes(tensor.data) for tensor in request.inputs.values()] == [b"[1, 2]", bytes(8), b"[1, 2]"]
+    assert request.outputs == (RequestedOutput("p", True), RequestedOutput("q"))
+
+
+def test_a_long_list_among_parameters_is_no_data() -> None:
+    with pytest.raises(BadRequest, match="input 'x': parameters"):
+        decode(body(tensor(parameters={"a": [1] * 20_000})))
+
+
+def test_a_long_list_of_data_may_stand_beside_any_parameters() -> None:
+    request = decode(body(tensor(shape=[20_000], data=[1] * 20_000, parameters={"mine": 1})))
+    assert_same(bind(request, signature("FP32"))["x"], np.ones(20_000, np.float32))
 
 
 def test_no_outputs_wanted_means_all() -> None:
@@ -334,11 +360,25 @@ REFUSED_BODIES = {
     "a million empty inputs": (b'{"inputs":[' + b"{}," * 999_999 + b"{}]}", "too many objects"),
     "a million inputs": (b'{"inputs":[' + b'{"name":"","shape":[],"datatype":""},' * 1_000_000 + b"1]}", "too many"),
     "parameters a list": (body(parameters=[]), "parameters: must be an object"),
-    "parameters with lists": (body(parameters={"a": []}), "parameters: must be an object"),
-    "parameters with objects": (body(parameters={"a": {}}), "parameters: must be an object"),
+    "parameters with lists": (body(parameters={"a": []}), "parameters: 'a' must be a string, a number"),
+    "parameters with objects": (body(parameters={"b": 1, "a": {}}), "parameters: 'a' must be a string, a number"),
+    "a parameter beyond any number": (body(parameters={"a": 7}).replace(b"7", b"1e999"), "parameters: 'a' must be"),
+    "parameters of an input a list": (body(tensor(parameters=[])), "input 'x': parameters: must be an object"),
+    "parameters of an input with lists": (body(tensor(parameters={"a": []})), "input 'x': parameters: 'a' must be"),
+    "many parameters of an input": (
+        body(tensor(parameters={str(i): i for i in range(10_000)})),
+        "'x': parameters: more",
+    ),
+    "parameters of an output with objects": (
+        body(outputs=[{"name": "y", "parameters": {"binary_data": True, "a": {}}}]),
+        "output 'y': parameters: 'a' must be",
+    ),
     "too many parameters": (body(parameters={str(i): i for i in range(10_000)}), "parameters: more than"),
     "binary_data_output a number": (body(parameters={"binary_data_output": 1}), "must be true or false"),
-    "binary_data a string": (body(outputs=[{"name": "y", "parameters": {"binary_data": "yes"}}]), "not a V2"),
+    "binary_data a string": (
+        body(outputs=[{"name": "y", "parameters": {"binary_data": "yes"}}]),
+        "output 'y': parameters: Expected `bool | null`, got `str` - at `$.binary_data`",
+    ),
     "binary size without header": (body(tensor(parameters=SIZE, data=None)), "Inference-Header-Content-Length"),
     "binary size a boolean": (body(tensor(parameters={"binary_data_size": True})), "binary_data_size"),
     "binary size a string": (body(tensor(parameters={"binary_data_size": "8"})), "binary_data_size"),
