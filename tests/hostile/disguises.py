@@ -284,6 +284,9 @@ def _framings() -> Iterator[tuple[str, Disguise]]:
         t, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA=="
     )  # fmt: skip
     yield "expect", lambda t, k: request(t, "Expect: 100-continue")
+    yield "spaces_before_the_path", lambda t, k: request(t, path=f"  {t.path}")
+    yield "spaces_after_the_path", lambda t, k: request(t, path=f"{t.path}  ")
+    yield "spaces_and_an_open_path", lambda t, k: request(t, path=f"{OPEN_PATH}  {t.path}")
 
 
 def _in_a_trailer(target: Target, keys: Keys) -> bytes:

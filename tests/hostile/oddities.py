@@ -54,6 +54,16 @@ HEADS = {
 }
 LINES = {
     "line_feeds_alone": b"POST %b HTTP/1.1\nHost: x\nContent-Length: 2\n\n{}",
+    "vertical_tab": b"POST\x0b%b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "tab_beside_a_space": b"POST \t%b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "form_feed_before_the_version": b"POST %b \x0cHTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "carriage_return_before_the_version": b"POST %b \rHTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "line_feed_before_the_path": b"POST \n%b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "space_first": b" POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "spaces_last": b"POST %b HTTP/1.1  \r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "spaces_inside_the_version": b"POST %b HTTP/  1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "spaces_and_no_path": b"POST    HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+    "spaces_and_a_second_path": b"POST  %b  /v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
     "tabs": b"POST\t%b\tHTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
     "leading_zero": b"POST %b HTTP/01.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
     "version_1.10": b"POST %b HTTP/1.10\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
@@ -167,6 +177,9 @@ def _framing() -> Iterator[Case]:
         yield case(f"odd-head-{name}", "B27", head("POST", INFER, *fields) + b"{}" + NEXT, closes=True)
     for name, line in LINES.items():
         yield case(f"odd-line-{name}", "B27", line.replace(b"%b", INFER.encode()) + NEXT, closes=True)
+    for before, after in ((2, 1), (1, 2), (1000, 1000)):
+        spaced = post(INFER, GOOD).replace(b" ", b" " * before, 1).replace(b" HTTP", b" " * after + b"HTTP")
+        yield case(f"odd-line-spaces_{before}_{after}", "B27", spaced, FINE)
     for number, host in enumerate(HOSTS):
         content = f"POST {INFER} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(GOOD)}\r\n\r\n".encode() + GOOD
         yield case(f"odd-host-{number}", "B24", content + NEXT, closes=True)

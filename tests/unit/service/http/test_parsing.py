@@ -76,6 +76,15 @@ def test_a_request_that_asks_for_another_protocol_is_read_whole_however_it_was_c
         assert told(sent[:at], sent[at:]) == expected
 
 
+def test_spaces_in_a_request_line_move_no_end_of_a_request_however_it_was_cut() -> None:
+    spaced = post(b"/a").replace(b" ", b"   ", 1).replace(b" HTTP", b"   HTTP", 1)
+    sent = spaced + post(b"/b", b"", b"b") + spaced
+    expected = [(b"/a", BODY), (b"/b", b"b"), (b"/a", BODY)]
+    assert told(*(sent[at : at + 1] for at in range(len(sent)))) == expected
+    for at in range(len(sent)):
+        assert told(sent[:at], sent[at:]) == expected
+
+
 def test_thousands_of_them_in_one_piece_are_read() -> None:
     assert told(post(b"/a", UPGRADE, b"x") * 5000) == [(b"/a", b"x")] * 5000
 
@@ -89,6 +98,8 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     ("begins", "goes_on", "refused"),
     [
         (b"", b"\r\n", 1),
+        (b"POST ", b" ", 1),
+        (b"POST /a ", b" ", 1),
         (HEAD, b"a", 1),
         (HEAD + b"X: ", b"a", 1),
         (HEAD + b"X: ", b" ", 1),
@@ -97,7 +108,18 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
         (CHUNKED + b"1\r\na\r\n0\r\n", b"a", 0),
         (CHUNKED + b"1\r\na\r\n0\r\nX: ", b"a", 0),
     ],
-    ids=["lines", "name", "value", "space", "size", "extension", "name_behind", "value_behind"],
+    ids=[
+        "lines",
+        "spaces_before_the_target",
+        "spaces_behind_it",
+        "name",
+        "value",
+        "space",
+        "size",
+        "extension",
+        "name_behind",
+        "value_behind",
+    ],
 )
 def test_what_has_no_end_is_refused_before_it_is_much(
     begins: bytes, goes_on: bytes, refused: int, piece_bytes: int
