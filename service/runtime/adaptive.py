@@ -20,7 +20,9 @@ PROBE_WINDOWS = 50
 
 
 class AdaptiveLimit:
-    """Of the runs of one version: from one to `most`."""
+    """Of the runs of one version: from one to `most`. `one_by_one`: see Overlap."""
+
+    one_by_one = False
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -31,8 +33,9 @@ class AdaptiveLimit:
         self._doubles = True
         self._after_probe = 0
 
-    def ran(self, took_ns: int, others_wait: bool) -> bool:
-        """A run has ended. `others_wait`: for a place. Whether `limit` is another one now."""
+    def ran(self, took_ns: int, cpu_ns: int, running: int, others_wait: bool) -> bool:
+        """A run has ended. `others_wait`: for a place. Whether `limit` is another one now. What it computed says
+        nothing here."""
         if self._begun_before:  # beside more, or fewer
             self._begun_before -= 1
             return False

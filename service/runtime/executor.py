@@ -11,10 +11,11 @@ from service.protocol.tensors import Array
 from service.runtime.accused import Accused
 from service.runtime.adaptive import AdaptiveLimit
 from service.runtime.gates import DEFAULT_PRIORITY, Gate
+from service.runtime.inlining import Inlining
 from service.runtime.jobs import Job, Result, Timed, Turn, done_within, seconds_until
 from service.runtime.overlap import Overlap
 from service.runtime.pool import Pool
-from service.runtime.profile import INLINE_NS, Profile
+from service.runtime.profile import Profile
 from service.runtime.room import Room
 from service.runtime.seats import Feeds, Ran
 from service.runtime.watchdog import Switch
@@ -22,16 +23,6 @@ from service.runtime.watchdog import Switch
 SLOW_INLINE_NS = 5_000_000
 """A run on the loop that took longer than this, without what it waited for a processor, moves the version to threads
 (rulings 22)."""
-
-PROOF_RUNS = 64
-"""So many runs in threads with a quick mean bring such a version back to the loop; twice as many each time, until it
-has stayed there for STEADY_RUNS."""
-
-STEADY_RUNS = 4096
-
-SECOND_LOOKS = 8
-"""So often until then a slow run is repeated at once in a thread: one that is quick there was slow for no reason of the
-version's, and costs it nothing more. Else of two equal versions the one that was hit would stay the slower for long."""
 
 LOOK_SECONDS = 1.0
 
@@ -82,17 +73,12 @@ class Executor:
     def __init__(self, model: Runnable, pool: Pool, limits: Limits, profile: Profile, token: int = 0) -> None:
         self.token = token
         self.limits = limits
-        self.inline_elements = profile.inline_elements
-        self._inline_at_best = profile.inline_elements
-        self._proof_runs = PROOF_RUNS
-        self._runs_in_threads = self._cpu_ns = self._runs_on_loop = 0
-        self._second_looks, self._looking = 0, set[asyncio.Task[None]]()
+        self._inlining = Inlining(profile.inline_elements)
+        self._looking = set[asyncio.Task[None]]()
         self.in_flight = 0
         alone = profile.batch_rows == 1  # in batches runs differ by their rows, and the time of one says nothing
-        self._adaptive = AdaptiveLimit(limits.max_concurrency) if limits.adaptive and alone else None
-        at_a_time = limits.max_concurrency if self._adaptive is None else self._adaptive.limit
-        judged = limits.overlap and alone and self._adaptive is None and at_a_time > 1
-        self._overlap = Overlap(at_a_time) if judged else None
+        self._judge = _judge_of(limits) if alone else None
+        at_a_time = limits.max_concurrency if self._judge is None else self._judge.limit
         self._aside = set[Turn]()
         longest_ns = int(limits.longest_wait_seconds * 1e9)
         self.room = Room(limits.max_queue, longest_ns, at_a_time, float(profile.run_ns))
@@ -111,7 +97,7 @@ class Executor:
     @property
     def inline(self) -> bool:
         """Whether small requests run on the loop."""
-        return self.inline_elements >= 0 and not self._suspect
+        return self._inlining.elements >= 0 and not self._suspect
 
     @property
     def is_suspect(self) -> bool:
@@ -121,7 +107,7 @@ class Executor:
     @property
     def quick_elements(self) -> int:
         """Of how many elements a run may be that holds up the loop no longer than it may be held up."""
-        return self._inline_at_best
+        return self._inlining.at_best
 
     def is_lone(self) -> bool:
         """Whether nobody else can send a request now."""
@@ -133,7 +119,7 @@ class Executor:
 
     def inlines(self, feeds: Feeds) -> bool:
         """Whether these inputs are quick enough for the loop."""
-        limit = self.inline_elements
+        limit = self._inlining.elements
         if limit < 0 or self._suspect:
             return False
         size = 0
@@ -159,7 +145,7 @@ class Executor:
         finally:
             self._watchdog.leave()
             slot.leave() if len(together) <= 1 else slot.leave_last()
-            self._runs_on_loop += 1
+            self._inlining.runs += 1
             cost = perf_counter_ns() - begun
             if cost > SLOW_INLINE_NS and cost - self._watchdog.run_queue.waited() > SLOW_INLINE_NS:
                 self._leave_loop(feeds if ended else None)
@@ -224,7 +210,7 @@ class Executor:
             turn.give_back()
             raise
         self.in_flight += 1
-        if self._overlap is not None and self._overlap.limit < self._overlap.most:
+        if self._judge is not None and self._judge.one_by_one:
             patience = max(LEAST_PATIENCE_SECONDS, PATIENCE_RUNS * self.room.mean_ns / 1e9)
             timer = future.get_loop().call_later(patience, self._step_aside, turn)
             future.add_done_callback(lambda _: timer.cancel())
@@ -298,23 +284,17 @@ class Executor:
             self.on_run(*run)
         if not future.cancelled() and future.exception() is None:
             _, begun, ended = future.result()
-            self.took(ended - begun)
-            overlap = self._overlap
-            if overlap is not None and overlap.ran(ended - begun, job.cpu_ns, running, self._gate.crowded()):
-                self._run_at_a_time(overlap.limit)
-            self._runs_in_threads += 1
-            self._cpu_ns += job.cpu_ns
-            if self.inline_elements < self._inline_at_best and self._runs_in_threads >= self._proof_runs:
-                self._return_to_loop()
+            self.took(ended - begun, job.cpu_ns, running)
+            self._inlining.ran_in_thread(job.cpu_ns)
         elif job.abandoned_after_ns:
             self.room.gave_up(job.abandoned_after_ns)
 
-    def took(self, run_ns: int) -> None:
-        """A run has ended after so long, and answered."""
+    def took(self, run_ns: int, cpu_ns: int = 0, running: int = 1) -> None:
+        """A run has ended after so long, and answered; it computed so long of it, as one of so many."""
         self.room.ran(run_ns)
-        adaptive = self._adaptive
-        if adaptive is not None and adaptive.ran(run_ns, self._gate.crowded()):
-            self._run_at_a_time(adaptive.limit)
+        judge = self._judge
+        if judge is not None and judge.ran(run_ns, cpu_ns, running, self._gate.crowded()):
+            self._run_at_a_time(judge.limit)
 
     def _run_at_a_time(self, limit: int) -> None:
         self._gate.resize(limit)
@@ -322,13 +302,8 @@ class Executor:
 
     def _leave_loop(self, feeds: Feeds | None) -> None:
         """`feeds`: with which it was slow; None when that is beyond doubt."""
-        self.inline_elements = -1
-        self._runs_in_threads = self._cpu_ns = 0
-        if self._runs_on_loop >= STEADY_RUNS:
-            self._proof_runs, self._second_looks = PROOF_RUNS, 0
-        self._runs_on_loop = 0
-        if feeds is not None and self._second_looks < SECOND_LOOKS:
-            self._second_looks += 1
+        self._inlining.leave()
+        if feeds is not None and self._inlining.has_second_look():
             look = asyncio.get_running_loop().create_task(self._look_again(feeds))
             self._looking.add(look)
             look.add_done_callback(self._looking.discard)
@@ -341,18 +316,14 @@ class Executor:
             await self._result(self.submit(job, await self.take_turn(deadline_ns)), job, deadline_ns)
         except SerinError:
             return
-        if job.cpu_ns < INLINE_NS:
-            self.inline_elements = self._inline_at_best
+        self._inlining.looked_again(job.cpu_ns)
 
-    def _return_to_loop(self) -> None:
-        """A run that was slow because the machine was, and not the model, must not cost the version its quick way for
-        good; each return needs twice as many quick runs, so that a version that is slow now and then stays away."""
-        mean_ns = self._cpu_ns / self._runs_in_threads
-        self._runs_in_threads = self._cpu_ns = 0
-        if mean_ns >= INLINE_NS:
-            return
-        self.inline_elements = self._inline_at_best
-        self._proof_runs *= 2
+
+def _judge_of(limits: Limits) -> AdaptiveLimit | Overlap | None:
+    """Of how many runs go at a time, where that is to be found out."""
+    if limits.adaptive:
+        return AdaptiveLimit(limits.max_concurrency)
+    return Overlap(limits.max_concurrency) if limits.overlap and limits.max_concurrency > 1 else None
 
 
 def run_noted(job: "Job[Any]", model: Runnable, feeds: Feeds, names: Names, switch: Switch) -> list[Array]:

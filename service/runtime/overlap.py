@@ -28,6 +28,11 @@ class Overlap:
         self._rest = FIRST_REST_RUNS
         self._rested = self._begun_before = 0
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether runs go so that could go beside each other: one that takes long is passed then."""
+        return self.limit < self.most
+
     def ran(self, took_ns: int, cpu_ns: int, running: int, others_wait: bool) -> bool:
         """A run has ended that took so long and computed so long; `running`: at that moment, itself included.
         `others_wait`: for a place. Whether `limit` is another one now."""

@@ -16,7 +16,7 @@ def shared(cores: int) -> Callable[[int], int]:
 
 def settled(limit: AdaptiveLimit, time_of: Callable[[int], int], *, runs: int = 5000, others_wait: bool = True) -> int:
     for _ in range(runs):
-        limit.ran(time_of(limit.limit), others_wait)
+        limit.ran(time_of(limit.limit), 0, limit.limit, others_wait)
     return limit.limit
 
 

@@ -15,6 +15,7 @@ import pytest
 from router.errors import Cancelled, DeadlineExceeded, Internal, ResourceExhausted
 from service.protocol.tensors import Array
 from service.runtime import executor as executors
+from service.runtime import inlining
 from service.runtime.adaptive import WINDOW_RUNS
 from service.runtime.executor import Executor, Feeds, Limits, Names, Switch
 from service.runtime.jobs import Recalled
@@ -159,14 +160,14 @@ async def test_a_slow_run_that_is_quick_when_it_is_repeated_costs_the_version_no
     model: Model, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor = made(model, pool, inline=4)
-    monkeypatch.setattr(executors, "INLINE_NS", 10**12)
+    monkeypatch.setattr(inlining, "INLINE_NS", 10**12)
     model.go.set()
-    for look in range(executors.SECOND_LOOKS + 1):
+    for look in range(inlining.SECOND_LOOKS + 1):
         with monkeypatch.context() as slow:
             slow.setattr(executors, "SLOW_INLINE_NS", 0)
             executor.run_inline(X)
         assert not executor.inlines(X)
-        if look < executors.SECOND_LOOKS:
+        if look < inlining.SECOND_LOOKS:
             await until(lambda: executor.inlines(X))
     runs = model.begun
     await executor.run(X, None, FAR)
@@ -178,7 +179,7 @@ async def test_a_run_that_is_slow_again_stays_away_from_the_loop(
 ) -> None:
     executor = made(model, pool, inline=4)
     monkeypatch.setattr(executors, "SLOW_INLINE_NS", 0)
-    monkeypatch.setattr(executors, "INLINE_NS", 0)
+    monkeypatch.setattr(inlining, "INLINE_NS", 0)
     model.go.set()
     executor.run_inline(X)
     await until(lambda: model.begun == 2 and not model.running and not executor.in_flight)
@@ -188,18 +189,18 @@ async def test_a_run_that_is_slow_again_stays_away_from_the_loop(
 async def test_quick_runs_in_threads_bring_a_version_back_to_the_loop(
     model: Model, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executors, "SECOND_LOOKS", 0)
+    monkeypatch.setattr(inlining, "SECOND_LOOKS", 0)
     executor = made(model, pool, inline=4)
     model.go.set()
     with monkeypatch.context() as slow:
         slow.setattr(executors, "SLOW_INLINE_NS", 0)
         executor.run_inline(X)
-    monkeypatch.setattr(executors, "INLINE_NS", 10**12)
+    monkeypatch.setattr(inlining, "INLINE_NS", 10**12)
     runs = 0
     while not executor.inlines(X):
         await executor.run(X, None, FAR)
         runs += 1
-    assert runs == executors.PROOF_RUNS
+    assert runs == inlining.PROOF_RUNS
 
 
 async def test_a_run_that_holds_up_the_loop_is_interrupted_and_the_next_one_is_not(model: Model, pool: Pool) -> None:
@@ -457,7 +458,7 @@ async def test_a_long_run_does_not_hold_up_the_others_where_runs_go_one_by_one(
 ) -> None:
     monkeypatch.setattr(executors, "LEAST_PATIENCE_SECONDS", 0.0)
     executor = Executor(model, pool, Limits(2, 8, overlap=True), Profile(-1, 1000), 7)
-    executor._overlap = NeverTogether(2)
+    executor._judge = NeverTogether(2)
     executor._run_at_a_time(1)
     asked = [asyncio.create_task(executor.run(X, None, FAR)) for _ in range(3)]
     await until(lambda: model.running == 2)  # the first takes longer than runs do
@@ -484,7 +485,8 @@ class NeverTogether(Overlap):
 
 async def test_only_runs_of_which_nobody_chose_how_many_may_go_one_by_one(model: Model, pool: Pool) -> None:
     def judged(limits: Limits, rows: int = 1) -> bool:
-        return Executor(model, pool, limits, Profile(-1, 1000, rows), 7)._overlap is not None
+        judge = Executor(model, pool, limits, Profile(-1, 1000, rows), 7)._judge
+        return isinstance(judge, Overlap)
 
     assert judged(Limits(2, 8, overlap=True))
     assert not judged(Limits(2, 8))
