@@ -21,6 +21,16 @@ Facts = dict[str, Any]
 
 #: Child code runs from here, whatever the working directory holds (a `json.py` there must not become ours).
 ROOT = Path(__file__).resolve().parent.parent
+#: Libraries under numpy would each start a thread for every core, ONNX Runtime would collect events in the home
+#: directory and send them to its maker, and gRPC would write lines of its own among those of the log.
+QUIET = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "GRPC_VERBOSITY": "NONE",
+}
+
 REPORT_LIMIT_BYTES = 1 << 20
 LATE_LIMIT_SECONDS = 5.0
 
@@ -28,16 +38,13 @@ LATE_LIMIT_SECONDS = 5.0
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
     """What to start. `config` is the first line of its standard input; `fds` are inherited under the same numbers.
-    `copied`: it may be a copy of the fork server; `longest_wait_seconds`: before it is started again after it died many
-    times."""
+    `longest_wait_seconds`: before it is started again after it died many times."""
 
     role: str
     module: str
     slot: int = 0
     config: Mapping[str, object] = field(default_factory=dict)
     fds: tuple[int, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    copied: bool = False
     longest_wait_seconds: float = LONGEST_WAIT_SECONDS
 
     @property
@@ -87,7 +94,7 @@ class Child:
                 stdout=2,  # standard output is the supervisor's alone
                 pass_fds=(*spec.fds, writer),
                 start_new_session=True,
-                env=environment(spec.environment),
+                env=environment(),
             )
         except BaseException:
             reports.close()
@@ -175,7 +182,7 @@ class Starter:
     async def start(self, spec: ChildSpec) -> Child:
         """Raises OSError when it cannot be."""
         server = self._server
-        if spec.copied and server is not None:
+        if server is not None:
             try:
                 return await Child.copy(spec, server)
             except OSError as error:
@@ -260,13 +267,13 @@ class Keeper:
         return Death(code, self._clock() - began, served, out_of_memory=self._oom() > oom)
 
 
-def environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """That of this process, changed, in which our own code is found first."""
+def environment() -> dict[str, str]:
+    """Of all children: as here, with our own code found first, and with `QUIET`."""
     inherited = dict(os.environ)  # noqa: TID251 -- handed on to a child, not read
     if ROOT.name not in ("site-packages", "dist-packages"):
         path = inherited.get("PYTHONPATH")
         inherited["PYTHONPATH"] = f"{ROOT}{os.pathsep}{path}" if path else str(ROOT)
-    return {**inherited, **changes}
+    return {**inherited, **QUIET}
 
 
 def _death_words(death: Death) -> dict[str, object]:

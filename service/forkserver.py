@@ -1,4 +1,4 @@
-"""Makes workers and inventories as copies of itself: what they need is imported once, and lies in memory once.
+"""Makes the other children of the supervisor as copies of itself: what they need is imported and in memory once.
 
 `python -m service.forkserver`, with a socket to the supervisor as its standard input: first come the names of the
 modules, then a wish for each copy. It does nothing but import and copy: it has one thread and no event loop, reads no

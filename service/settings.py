@@ -81,8 +81,8 @@ class Settings(AccessSettings, TransportSettings, SupplySettings, BaseSettings):
     )
     forkserver: bool = Field(
         True,
-        description="Start workers and the inventory as copies of one process that has all code imported; false: each "
-        "imports for itself, and has a memory layout of its own.",
+        description="Start all processes as copies of one that has the code imported; false: each imports for itself, "
+        "and has a memory layout of its own.",
     )
     onnx_threads: Count = Field(
         0, description="ONNX Runtime threads per session; 0 shares the cores among the workers."

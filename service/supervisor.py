@@ -41,16 +41,6 @@ LATER = {"httpcore": "httpcore", "pydantic": "pydantic.v1"}
 """What a worker imports only once it runs: its module, where this package is installed. FastAPI looks for classes of an
 older pydantic in each route."""
 
-#: Libraries under numpy would each start a thread for every core, ONNX Runtime would collect events in the home
-#: directory and send them to its maker, and gRPC would write lines of its own among those of the log.
-QUIET = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "ORT_DISABLE_TELEMETRY": "1",
-    "GRPC_VERBOSITY": "NONE",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
@@ -147,9 +137,7 @@ class Supervisor:
         public = {"fds": http, "grpc": sockets.authority(listeners.grpc.getsockname()) if listeners.grpc else ""}
         return [
             ChildSpec("controller", modules["controller"], 0, {**config, "fds": admin, "loopback": private}, admin),
-            ChildSpec(
-                "inventory", modules["inventory"], 0, {**config, "fds": ()}, (), QUIET, True, INVENTORY_WAIT_SECONDS
-            ),
+            ChildSpec("inventory", modules["inventory"], 0, {**config, "fds": ()}, (), INVENTORY_WAIT_SECONDS),
             *(
                 ChildSpec(
                     "worker",
@@ -157,16 +145,14 @@ class Supervisor:
                     slot,
                     {**config, **public, "suspects": (), "accused": self.dock.told()},
                     http,
-                    QUIET,
-                    copied=True,
                 )
                 for slot in range(self.settings.workers)
             ),
         ]
 
     def _forkserver(self, specs: Sequence[ChildSpec], modules: dict[str, str]) -> Forkserver:
-        fds = {fd for spec in specs if spec.copied for fd in spec.fds}
-        return Forkserver(imports(modules, self._listeners.grpc is not None), sorted(fds), environment(QUIET))
+        fds = {fd for spec in specs for fd in spec.fds}
+        return Forkserver(imports(modules, self._listeners.grpc is not None), sorted(fds), environment())
 
     async def run(self) -> int:
         """Start everything, wait for a signal, drain. Returns the exit code."""
