@@ -1,8 +1,9 @@
 """Open-loop load: requests go out when they are due, whatever has been answered, as independent callers send them.
 
 A closed loop sends nothing while it waits, so a server that stops for a second is charged with one slow answer a
-connection, and not with all that would have come in that second ("coordinated omission"). Here every latency counts
-from the moment at which the request was due, also when no connection was free for it.
+connection, and not with all that would have come in that second ("coordinated omission"). Here the latency of a request
+for which no connection was free counts from the moment at which it was due. That of others counts from when they were
+sent, since nobody but the generator is to blame if that was later.
 
 `python -m loadtests.arrivals` is this as a process of its own, on a core of its own.
 """
@@ -23,6 +24,7 @@ import numpy as np
 
 from loadtests.client import LAST_ANSWERS_SECONDS, WARMUP_SECONDS, Connection, Reply, connect, run
 from loadtests.measured import Measured, summary
+from service.priority import come_first
 
 SEED = 11
 MAX_REQUESTS = 5_000_000
@@ -127,7 +129,7 @@ class Arrivals:
         while number < len(due) and due[number] <= now:
             if self._free:
                 self._late.append(now - due[number])
-                self._send(self._free.popleft(), due[number])
+                self._send(self._free.popleft(), due[number], perf_counter() - self._begun)
             else:
                 self._waiting.append(due[number])
             number += 1
@@ -141,12 +143,12 @@ class Arrivals:
         elif not due:
             self.done.set()
 
-    def _send(self, connection: Connection, due: float) -> None:
-        connection.send(self._request(), partial(self._answered, connection, due))
+    def _send(self, connection: Connection, due: float, since: float) -> None:
+        connection.send(self._request(), partial(self._answered, connection, due, since))
 
-    def _answered(self, connection: Connection, due: float, reply: Reply) -> None:
+    def _answered(self, connection: Connection, due: float, since: float, reply: Reply) -> None:
         if reply.status == 200:
-            self.answered.append((due, perf_counter() - self._begun - due))
+            self.answered.append((due, perf_counter() - self._begun - since))
         else:
             self._count(f"status {reply.status}" if reply.status else "connection lost", 1)
         self._left -= 1
@@ -159,7 +161,8 @@ class Arrivals:
 
     def _take_up(self, connection: Connection) -> None:
         if self._waiting:
-            self._send(connection, self._waiting.popleft())
+            due = self._waiting.popleft()
+            self._send(connection, due, due)
         else:
             self._free.append(connection)
 
@@ -188,6 +191,7 @@ def main() -> None:
     requests = tuple(sys.stdin.buffer.read(size) for size in told.pop("sizes"))
     gc.freeze()
     gc.disable()  # a collection of millions of latencies would be counted as the server's
+    come_first()  # so would the time that other load on this core has it
     print(json.dumps(asdict(run(_arrive(Plan(**told, requests=requests))))))
 
 

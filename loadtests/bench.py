@@ -84,8 +84,9 @@ class Bench:
 
     def _open(self, scenario: Scenario, rate: float, one: Contestant) -> Measured:
         given = Round(one.requests, scenario.concurrency, self.seconds, self.cores.client)
+        send = partial(Open(), one.server.address, given, rate, shared=scenario.neighbour is not None)
         with self._background(one):
-            return with_cores(one.server, lambda: Open()(one.server.address, given, rate).whole)
+            return with_cores(one.server, lambda: send().whole)
 
     @contextmanager
     def _background(self, one: Contestant) -> Iterator[None]:

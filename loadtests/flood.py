@@ -234,6 +234,7 @@ def flood(plan: Plan) -> list[Phase]:
             capture_output=True,
             timeout=limit,
             env=environment(os.environ),
+            start_new_session=True,  # where the kernel shares a core by sessions, whatever else we do is not its load
         )
     except subprocess.TimeoutExpired as error:
         raise LoadFailed("the flood did not end") from error

@@ -90,12 +90,12 @@ class Open:
         given: Round,
         rate: float,
         *,
-        window_seconds: float = 60.0,
         look: Look | None = None,
+        shared: bool = False,
     ) -> Arrived:
-        """Raises LoadFailed."""
+        """`shared`: others send from the same core. Raises LoadFailed."""
         told = {"host": address[0], "port": address[1], "connections": given.connections, "seconds": given.seconds}
-        told |= {"rate": rate, "spin": given.cores is not None, "window_seconds": window_seconds}
+        told |= {"rate": rate, "spin": given.cores is not None and not shared}
         line = json.dumps({**told, "sizes": [len(request) for request in given.requests]}).encode() + b"\n"
         limit = given.seconds + WARMUP_SECONDS + SPARE_SECONDS
         command = [sys.executable, "-m", "loadtests.arrivals"]

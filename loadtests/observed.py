@@ -48,6 +48,13 @@ def memory(pids: Iterable[int], proc: Path = PROC) -> Memory:
     return sum((_memory_of(_text(proc / str(pid) / "smaps_rollup")) for pid in pids), NOTHING)
 
 
+def resident(pids: Iterable[int], proc: Path = PROC) -> int:
+    """Bytes that all of them have in memory, what they share counted for each. It costs those processes and whoever
+    shares a core with them nothing, where `memory` has the kernel go through all their pages."""
+    fields = (_text(proc / str(pid) / "statm").split() for pid in pids)
+    return sum(int(found[1]) for found in fields if found) * os.sysconf("SC_PAGE_SIZE")
+
+
 def cpu_seconds(pids: Iterable[int], proc: Path = PROC) -> float:
     """Time that they computed so far, in user and system."""
     ticks = 0

@@ -22,7 +22,7 @@ from loadtests.bench import MAX_RATE
 from loadtests.contest import WrongAnswer, warm_up
 from loadtests.load import LoadFailed, Open, Round, generator
 from loadtests.machine import share_cores, usable_cores
-from loadtests.observed import family, memory
+from loadtests.observed import family, resident
 from loadtests.processes import NotStarted, Server, end_with_the_run, gateway
 from loadtests.requests import Target, build
 from loadtests.subjects import NoSuchModel, input_of, prepare
@@ -46,14 +46,14 @@ class Finding:
 
 @dataclass(slots=True)
 class Samples:
-    """Memory (PSS) of a gateway with all its processes, once a second."""
+    """Resident memory of a gateway with all its processes, once a second."""
 
     pid: int
     begun: float
     seen: list[tuple[float, int]] = field(default_factory=list)
 
     def look(self) -> None:
-        self.seen.append((monotonic() - self.begun, memory(family(self.pid)).proportional))
+        self.seen.append((monotonic() - self.begun, resident(family(self.pid))))
 
     def after(self, seconds: float) -> list[int]:
         return [size for at, size in self.seen if at >= seconds]

@@ -93,7 +93,7 @@ class Callers:
     _failed: BaseException | None = None
 
     def __enter__(self) -> "Callers":
-        self._thread = threading.Thread(target=self._work, name="callers", daemon=True)
+        self._thread = threading.Thread(target=self.work, name="callers", daemon=True)
         self._thread.start()
         return self
 
@@ -119,7 +119,8 @@ class Callers:
         """Let them go on for so long."""
         sleep(seconds)
 
-    def _work(self) -> None:
+    def work(self) -> None:
+        """Send until somebody says `end` or `stop`; in the thread that calls."""
         try:
             uvloop.run(self._run())
         except BaseException as error:

@@ -5,13 +5,14 @@ from time import monotonic, sleep
 
 import numpy as np
 
+from loadtests.faults.apart import Apart
 from loadtests.faults.callers import Callers
 from loadtests.faults.counting import MODEL, answered, document
 from loadtests.faults.judging import failed, liveness, measured_rate, why
 from loadtests.faults.leftovers import leftovers
 from loadtests.faults.outcome import Outcome, at_most, exactly, shown
 from loadtests.faults.stand import Gateway, Stand, eventually, http, stand
-from loadtests.observed import family, memory
+from loadtests.observed import family, resident
 from loadtests.requests import post
 
 ROW = "C20"
@@ -33,9 +34,9 @@ def run(long: bool) -> Outcome:
         gateway.route(v1=100).raise_for_status()
         before, begun, version = leftovers(gateway.pid, at.state), monotonic(), 1
         samples: list[tuple[float, dict[int, float]]] = []
-        with Callers(gateway.address, rate, lambda number: bodies[number % BODIES], keep=False) as callers:
+        with Apart(Callers(gateway.address, rate, lambda number: bodies[number % BODIES], keep=False)) as callers:
             while (now := monotonic() - begun) < seconds:
-                samples.append((now, {pid: memory([pid]).resident / MIB for pid in family(gateway.pid)}))
+                samples.append((now, {pid: resident([pid]) / MIB for pid in family(gateway.pid)}))
                 if now > every * version:
                     version += 1
                     reload(at, gateway, version)

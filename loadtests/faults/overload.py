@@ -40,7 +40,7 @@ def flooded(gateway: Gateway, fresh: bool, deadline: bool, seconds: float) -> li
     capacity = Own()(gateway.address, Round([request(7)], CLOSED_CALLERS, CLOSED_SECONDS)).per_second
     phases = [(BASE * capacity, REST_SECONDS), *((times * capacity, seconds) for times in OVERLOADS)]
     phases.append((BASE * capacity, REST_SECONDS))
-    with Witness(gateway) as seen:
+    with Witness(gateway, inside=True) as seen:
         base, *overloads, after = flood(Plan(*gateway.address, tuple(phases), fresh=fresh, requests=(asked,)))
     figures = [shown(f"{how}: capacity a second", round(capacity, 1))]
     for times, phase in zip(OVERLOADS, overloads, strict=True):

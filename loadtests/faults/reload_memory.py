@@ -10,7 +10,7 @@ from loadtests.faults.counting import MODEL, answered, place
 from loadtests.faults.memory import reload
 from loadtests.faults.outcome import Figure, Outcome, at_most, shown
 from loadtests.faults.stand import Gateway, Stand, eventually, http, stand
-from loadtests.observed import PROC, children, memory
+from loadtests.observed import PROC, children, resident
 
 ROW = "C20"
 SETTLE, RELOADS, LONG_RELOADS = 40, 60, 300
@@ -40,7 +40,7 @@ def measured(form: str, gateway: Gateway, one: Callable[[int], None], count: int
         one(number)
         if number > SETTLE + 1:
             for name, pid in processes.items():
-                seen[name].append(memory([pid], PROC).resident / MIB)
+                seen[name].append(resident([pid], PROC) / MIB)
     return [
         at_most(f"{form}: growth of the {name} over 60 reloads, MiB", slope(sizes) * AN_HOUR, HOURLY_MIB)
         for name, sizes in seen.items()

@@ -9,6 +9,7 @@ from time import monotonic, sleep
 
 import numpy as np
 
+from loadtests.faults.apart import Apart
 from loadtests.faults.callers import Callers, Sent
 from loadtests.faults.counting import MODEL, request
 from loadtests.faults.judging import failed, liveness, measured_rate, why, wrong
@@ -52,7 +53,7 @@ def run(long: bool) -> Outcome:
         for _ in range(SCRAPES):
             start = gateway.scrape()
         before, first = leftovers(gateway.pid, place.state), living(gateway.pid)
-        with Callers(gateway.address, rate, keyed, fresh=0.05) as callers:
+        with Apart(Callers(gateway.address, rate, keyed, fresh=0.05)) as callers:
             killed, fell = harm(gateway, kills)
             callers.wait(2.0)
             sent = callers.stop()

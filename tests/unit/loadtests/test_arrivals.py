@@ -66,6 +66,16 @@ async def test_a_request_that_had_to_wait_for_a_connection_is_late_from_when_it_
     assert arrivals.done.is_set()
 
 
+async def test_what_the_generator_itself_sent_late_is_not_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrivals, held, clock = with_one_connection(monkeypatch, [1.0])
+    clock.now = 1.5
+    arrivals._turn()
+    clock.now = 1.7
+    held._finish(OK)
+    assert [round(latency, 6) for _, latency in arrivals.answered] == [0.2]
+    assert arrivals.arrived().late_ms == pytest.approx(500)
+
+
 async def test_windows_are_cut_by_when_a_request_was_due_and_the_warm_up_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from loadtests.observed import Memory, connections, cpu_seconds, family, memory, workers
+from loadtests.observed import Memory, connections, cpu_seconds, family, memory, resident, workers
 
 ROLLUP = """00400000-7fff0000 ---p 00000000 00:00 0    [rollup]
 Rss:              112640 kB
@@ -39,6 +39,13 @@ def test_memory_of_several_processes_adds_up_and_a_process_that_ended_has_none(t
     assert found == Memory(resident=2 * 110 << 20, proportional=2 * 72 << 20, private=2 * 65 << 20)
 
 
+def test_resident_memory_counts_what_processes_share_for_each_of_them(tmp_path: Path) -> None:
+    proc = proc_with(tmp_path)
+    for pid in (12, 13):
+        (proc / str(pid) / "statm").write_text("9000 300 120 1 0 800 0\n")
+    assert resident([12, 13, 99], proc) == 600 * os.sysconf("SC_PAGE_SIZE")
+
+
 def test_computed_time_is_read_past_a_name_with_spaces_and_parentheses(tmp_path: Path) -> None:
     assert cpu_seconds([12], proc_with(tmp_path)) == 300 / os.sysconf("SC_CLK_TCK")
 
@@ -63,4 +70,5 @@ def test_only_open_connections_to_the_port_count_that_the_process_itself_holds(t
 
 def test_the_kernel_of_this_machine_tells_all_that() -> None:
     assert 0 < memory([os.getpid()]).private <= memory([os.getpid()]).resident
+    assert abs(resident([os.getpid()]) - memory([os.getpid()]).resident) < 16 << 20
     assert cpu_seconds([os.getpid()]) > 0
