@@ -32,6 +32,7 @@ from service.about import About
 from service.access import COPY, KeyFile, Places, doorman_of
 from service.cache import newest_table, write_table
 from service.certificates import Renewal
+from service.cores import available_cores
 from service.dataplane import Dataplane
 from service.elsewhere import upstreams_of
 from service.faults import Faults
@@ -363,6 +364,7 @@ def run_limits(settings: Settings) -> RunLimits:
         settings.max_queue_seconds,
         settings.adaptive_concurrency,
         overlap=not settings.max_concurrency,
+        lone_core=available_cores() == 1,
     )
 
 

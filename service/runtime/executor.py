@@ -52,7 +52,7 @@ class Limits:
     """Of one version in one worker: runs at a time, and requests that may wait for their turn. `batches`: runs of
     several requests at a time; more of them than cores would only make each smaller. `longest_wait_seconds`: in a queue
     that stands; 0: any. `adaptive`: fewer at a time where that is as good. `overlap`: one at a time where more of them
-    get no more done; nobody has asked for so many."""
+    get no more done; nobody has asked for so many. `lone_core`: all share one."""
 
     max_concurrency: int = 2
     max_queue: int = 256
@@ -60,6 +60,7 @@ class Limits:
     longest_wait_seconds: float = 0.0
     adaptive: bool = False
     overlap: bool = False
+    lone_core: bool = False
 
 
 class Executor:
@@ -323,7 +324,7 @@ def _judge_of(limits: Limits) -> AdaptiveLimit | Overlap | None:
     """Of how many runs go at a time, where that is to be found out."""
     if limits.adaptive:
         return AdaptiveLimit(limits.max_concurrency)
-    return Overlap(limits.max_concurrency) if limits.overlap and limits.max_concurrency > 1 else None
+    return Overlap(limits.max_concurrency, limits.lone_core) if limits.overlap and limits.max_concurrency > 1 else None
 
 
 def run_noted(job: "Job[Any]", model: Runnable, feeds: Feeds, names: Names, switch: Switch) -> list[Array]:

@@ -132,6 +132,7 @@ class Loader:
             self.limits.longest_wait_seconds if seconds is None else seconds,
             self.limits.adaptive if adaptive is None else adaptive,
             self.limits.overlap and concurrency is None,
+            self.limits.lone_core,
         )
 
     def _files(self, model: str, version: int) -> VersionFiles:

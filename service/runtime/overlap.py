@@ -19,10 +19,12 @@ FIRST_REST_RUNS, LONGEST_REST_RUNS = 128, 8192
 
 
 class Overlap:
-    """How many runs at a time: `most`, or one. It begins with `most`."""
+    """How many runs at a time: `most`, or one. It begins with `most`. `lone_core`: none can ever come free, so that
+    runs that compute are not tried again."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, lone_core: bool = False) -> None:
         self.most = self.limit = most
+        self._lone_core = lone_core
         self._alone = _Share()
         self._beside = _Share()
         self._rest = FIRST_REST_RUNS
@@ -68,7 +70,7 @@ class Overlap:
             if self._is_worth():
                 self.limit, self._rest = self.most, FIRST_REST_RUNS
             self._beside = _Share()
-        elif self._rested >= self._rest:
+        elif self._rested >= self._rest and not (self._lone_core and self._alone.share >= MOSTLY_WAITS):
             self.limit, self._rest = self.most, min(2 * self._rest, LONGEST_REST_RUNS)
 
     def _is_worth(self) -> bool:

@@ -63,6 +63,19 @@ def test_a_core_that_comes_free_is_found_and_one_that_is_taken_too() -> None:
     assert overlap.limit == 1
 
 
+def test_on_a_machine_with_one_core_runs_that_compute_are_not_tried_together_again() -> None:
+    limits = Machine(cores=1.0).limits(Overlap(2, lone_core=True), 10_000)
+    assert limits[: WINDOW_RUNS + 1] == [2] * WINDOW_RUNS + [1]
+    assert limits.count(2) == WINDOW_RUNS
+
+
+def test_there_runs_that_have_begun_to_wait_go_together_again() -> None:
+    overlap = Overlap(2, lone_core=True)
+    Machine(cores=1.0).limits(overlap, 1000)
+    assert overlap.limit == 1
+    assert Machine(cores=1.0, computes=0.01).limits(overlap, 4 * FIRST_REST_RUNS)[-1] == 2
+
+
 def test_one_by_one_stays_so_while_nobody_waits() -> None:
     overlap = Overlap(2)
     machine = Machine(cores=1.0)
