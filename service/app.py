@@ -131,7 +131,7 @@ class Door(Protocol):
 
 
 def _grpc(worker: Worker) -> Door:
-    """The gRPC port. Its package is loaded here and nowhere else: grpcio is an extra, and of no use where it is off."""
+    """The gRPC port. Its package is loaded only where it is on: grpcio is an extra."""
     door: Door = import_module("service.grpc.port").port_of(worker.front, worker.tls)
     return door
 

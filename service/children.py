@@ -179,14 +179,13 @@ class Starter:
     def __init__(self, server: Forkserver | None) -> None:
         self._server = server
 
-    async def start(self, spec: ChildSpec) -> Child:
-        """Raises OSError when it cannot be."""
-        server = self._server
-        if server is not None:
+    async def start(self, spec: ChildSpec, wanted: Callable[[], bool]) -> Child:
+        """Raises OSError when it cannot be, and when no copy was made that is not wanted any more."""
+        if self._server is not None:
             try:
-                return await Child.copy(spec, server)
+                return await Child.copy(spec, self._server)
             except OSError as error:
-                if server.closed:
+                if not wanted():
                     raise
                 reason = os.strerror(error.errno or 0)
                 logs.get("supervisor").warning(f"{spec.name} is started without the fork server", reason=reason)
@@ -254,10 +253,12 @@ class Keeper:
     async def _live(self, extra: Facts) -> Death:
         began, oom = self._clock(), self._oom()
         try:
-            self.child = child = await self._starter.start(self.spec)
+            self.child = child = await self._starter.start(self.spec, lambda: not self._stopped.is_set())
             await child.begin(self.spec, lambda facts: self._watcher.reported(self, facts), **extra)
         except OSError as error:  # out of processes, memory or files: as a death at once
-            logs.get("supervisor").error(f"{self.spec.name} cannot be started", reason=os.strerror(error.errno or 0))
+            if not self._stopped.is_set():
+                reason = os.strerror(error.errno or 0)
+                logs.get("supervisor").error(f"{self.spec.name} cannot be started", reason=reason)
             return Death(code=127, lived_seconds=0.0, served=False)
         self._watcher.started(self)
         if self._stopped.is_set():  # told to finish while it was being started

@@ -9,19 +9,25 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from io import FileIO
 
 PR_SET_CHILD_SUBREAPER = 36
 MODULE = "service.forkserver"
-LIMIT_SECONDS = 60.0
+FIRST_SECONDS, COPY_SECONDS = 60.0, 10.0
 """For one copy. The first waits for the imports: a second of processor time, which takes long on a full machine."""
+END_SECONDS = 5.0
 ANSWER_BYTES = 4096
 
 
 def take_in_orphans() -> bool:
-    """Become the parent of descendants whose own parent ends; False where the system has no such thing."""
-    return sys.platform == "linux" and not ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    """Become the parent of descendants whose own parent ends, which are then watched by a file of theirs; False where
+    this system or this Python has no such thing."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return not ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 class Forked:
@@ -71,11 +77,12 @@ class Forkserver:
         self._modules, self._fds, self._environment = modules, fds, environment
         self._process: asyncio.subprocess.Process | None = None
         self._line: socket.socket | None = None
+        self._limit_seconds = FIRST_SECONDS
         self._turn = asyncio.Lock()
 
     async def fork(self, module: str, fds: Sequence[int]) -> tuple[Forked, FileIO, int]:
         """A copy that runs `main` of this module and has no files but these. Returns it, the end of a pipe to read its
-        reports from, and the number under which it has the other end. Raises OSError, also when none comes in 60 s."""
+        reports from, and the number under which it has the other end. Raises OSError, also when none comes in time."""
         with ExitStack() as theirs, ExitStack() as ours:
             stdin, to_it = (FileIO(fd, mode) for fd, mode in zip(os.pipe(), "rw", strict=True))
             theirs.enter_context(stdin)
@@ -99,8 +106,9 @@ class Forkserver:
                 line = self._line or await self._start()
                 socket.send_fds(line, [wish], pipes)
                 answering = asyncio.get_running_loop().sock_recv(line, ANSWER_BYTES)
-                answer = await asyncio.wait_for(answering, LIMIT_SECONDS)
+                answer = await asyncio.wait_for(answering, self._limit_seconds)
                 if answer:
+                    self._limit_seconds = COPY_SECONDS
                     return answer
             except TimeoutError:
                 self._end()
@@ -112,11 +120,10 @@ class Forkserver:
             raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
 
     async def _start(self) -> socket.socket:
-        if self.closed:
-            raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
+        self._require_open()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._line = ours
+            self._line, self._limit_seconds = ours, FIRST_SECONDS
             ours.setblocking(False)
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", MODULE),
@@ -126,15 +133,21 @@ class Forkserver:
                 start_new_session=True,
                 env=self._environment,
             )
-        ours.send(json.dumps(self._modules).encode())
+        self._require_open()  # closed meanwhile
+        ours.send(json.dumps({"modules": self._modules, "fds": list(self._fds)}).encode())
         return ours
+
+    def _require_open(self) -> None:
+        if self.closed:
+            raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
 
     async def close(self) -> None:
         """End it for good, and let whoever waits for a copy have none. The copies go on."""
         self.closed = True
         if self._process is not None:
             self._kill()  # whoever waits reads the end of the line
-            await self._process.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), END_SECONDS)
         async with self._turn:
             self._end()
 
@@ -146,4 +159,5 @@ class Forkserver:
 
     def _kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+            with suppress(ProcessLookupError):  # its own `kill` would wait for it, before those who do
+                os.kill(self._process.pid, signal.SIGKILL)

@@ -1,23 +1,26 @@
 """Makes the other children of the supervisor as copies of itself: what they need is imported and in memory once.
 
 `python -m service.forkserver`, with a socket to the supervisor as its standard input: first come the names of the
-modules, then a wish for each copy. It does nothing but import and copy: it has one thread and no event loop, reads no
-file of anybody's and holds the sockets only to hand them on. A copy is a child of the supervisor's and not of this
-process, whose end it survives.
+modules and the files that copies may have, then a wish for each copy. It does nothing but import and copy: it has one
+thread and no event loop, reads no file of anybody's and holds the sockets only to hand them on. A copy is a child of
+the supervisor's and not of this process, whose end it survives.
 """
 
 import ctypes
+import errno
 import gc
 import json
 import os
+import signal
 import socket
 import warnings
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 OWN_NAME = b"service.forkserver"
-WISH_BYTES = 65536
+WISH_BYTES, ID_BYTES = 65536, 20
 PIPES = 2
 """What comes with each wish: the standard input of the copy, and where its reports go."""
 ARGUMENTS_START, ARGUMENTS_END = 45, 46
@@ -34,65 +37,70 @@ def load(modules: Sequence[str]) -> None:
     gc.freeze()
 
 
-def serve(line: socket.socket) -> str | None:
+def serve(line: socket.socket, held: Collection[int]) -> str | None:
     """Make a copy for each wish until the other end closes. Returns in each copy the module that it is to run, and None
-    in the end."""
+    in the end. `held`: the files that a copy may have, if the wish says so."""
     while True:
         message, pipes, _, _ = socket.recv_fds(line, WISH_BYTES, PIPES)
         if not message:
             return None
         wish = json.loads(message)
         try:
-            pid = copy(pipes[0], {pipes[1], *wish["fds"]})
-        except OSError as error:  # no room for another process
-            pid = -(error.errno or 1)
+            if len(pipes) < PIPES:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            stdin, report_fd = pipes
+            pid = copy(stdin, {stdin, *held} - set(wish["fds"]))
+        except OSError as error:  # no room for another process, or for more files
+            pid, report_fd = -(error.errno or errno.ECHILD), -1
         if pid == 0:
             line.detach()
             rename(wish["module"].encode())
             return str(wish["module"])
         for pipe in pipes:
             os.close(pipe)
-        line.send(json.dumps({"pid": pid, "report_fd": pipes[1]}).encode())
+        with suppress(OSError):  # nobody is there any more, as the next message will say
+            line.send(json.dumps({"pid": pid, "report_fd": report_fd}).encode())
 
 
-def copy(stdin: int, keep: Collection[int]) -> int:
-    """Copy this process, with `stdin` as its standard input and of the other open files only those to `keep`. Returns 0
-    in the copy, which leads a session of its own, and its id here. Raises OSError.
-
-    The process between the two ends at once, so that the copy becomes a child of the supervisor's (which says that it
-    takes those in: PR_SET_CHILD_SUBREAPER).
-    """
+def copy(stdin: int, foreign: Collection[int]) -> int:
+    """Copy this process, with `stdin` as its standard input and without the files that are `foreign` to the copy.
+    Returns 0 in the copy, which leads a session of its own, and its id here. Raises OSError."""
     told, telling = os.pipe()
-    between = os.fork()
+    try:
+        between = os.fork()
+    except OSError:
+        os.close(told)
+        os.close(telling)
+        raise
     if between == 0:
-        try:
-            if os.fork() != 0:
-                os._exit(0)
-        except OSError as error:
-            os._exit(error.errno or 1)
-        os.setsid()
-        os.write(telling, b"%d" % os.getpid())
-        os.dup2(stdin, 0)
-        close_others({0, 1, 2, *keep})
+        _go_on_as_copy(stdin, {told, *foreign}, telling)
         return 0
     os.close(telling)
     try:
         _, status = os.waitpid(between, 0)
-        if code := os.waitstatus_to_exitcode(status):
-            raise OSError(abs(code), os.strerror(abs(code)))
-        return int(os.read(told, 20))
+        said = os.read(told, ID_BYTES)
     finally:
         os.close(told)
+    if said:
+        return int(said)
+    code = os.waitstatus_to_exitcode(status)
+    raise OSError(code if code > 0 else errno.ECHILD, "there is no copy")
 
 
-def close_others(keep: Collection[int]) -> None:
-    """Close all open files but these."""
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in keep:
-            try:
-                os.close(int(name))
-            except OSError:
-                continue  # that of the listing itself
+def _go_on_as_copy(stdin: int, foreign: Collection[int], telling: int) -> None:
+    """In a process between the two, which ends at once: so the copy becomes a child of the supervisor, which says that
+    it takes those in (PR_SET_CHILD_SUBREAPER)."""
+    try:
+        if os.fork() != 0:
+            os._exit(0)
+        os.setsid()
+        os.dup2(stdin, 0)
+        for fd in foreign:
+            os.close(fd)
+        os.write(telling, b"%d" % os.getpid())
+        os.close(telling)
+    except OSError as error:
+        os._exit(error.errno or errno.ECHILD)
 
 
 def rename(module: bytes) -> None:
@@ -108,9 +116,13 @@ def rename(module: bytes) -> None:
 
 def main() -> None:
     """Wait for wishes; in a copy, be what it is to be."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started us may have left it ignored
     line = socket.socket(fileno=0)
-    load(json.loads(line.recv(WISH_BYTES) or b"[]"))
-    module = serve(line)
+    if not (first := line.recv(WISH_BYTES)):
+        return
+    told = json.loads(first)
+    load(told["modules"])
+    module = serve(line, told["fds"])
     if module is not None:
         import_module(module).main()
 

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import traceback
 from types import TracebackType
 from typing import NoReturn
 
@@ -103,5 +104,7 @@ def _be(callers: Callers, line: socket.socket) -> NoReturn:
         callers.work()
         line.sendall(msgspec.msgpack.encode(Told(callers.sent, callers.looks, callers.count)))
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)

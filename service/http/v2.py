@@ -59,7 +59,6 @@ log = logging.getLogger("serin.request")
 NO_PATH = "there is nothing at this path; inference is POST /v2/models/{model}[/versions/{version}]/infer"
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_PREFIX = token_hex(6)
 _LAST_DIGITS = tuple(f"{number:02x}" for number in range(256))
 
 
@@ -84,9 +83,11 @@ def request_id_of(given: bytes | None) -> str:
 
 
 def _new_ids() -> Iterator[str]:
-    """The first letters are this process's, then comes a number; to write all of it anew each time costs more."""
+    """The first letters are this process's, then comes a number; to write all of it anew each time costs more. They are
+    drawn with the first id: what is done at the import is the same in all workers."""
+    prefix = token_hex(6)
     for high in count():
-        first = f"{_PREFIX}{high:06x}"
+        first = f"{prefix}{high:06x}"
         for last in _LAST_DIGITS:
             yield first + last
 

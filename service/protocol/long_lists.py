@@ -13,8 +13,6 @@ LONG_BYTES = 16 * 1024
 MOST_LISTS = 64
 """A text with more lists nests its numbers, or is no request."""
 
-_MARK = randbits(62) + (1 << 62)
-
 
 def set_aside(text: bytes) -> tuple[bytes, dict[bytes, memoryview]] | None:
     """The text with a short list in the place of each long one, and those by the text of the short ones. None where
@@ -22,12 +20,13 @@ def set_aside(text: bytes) -> tuple[bytes, dict[bytes, memoryview]] | None:
     pieces: list[bytes] = []
     lists: dict[bytes, memoryview] = {}
     view, start, begin = memoryview(text), 0, text.find(b"[")
+    first = randbits(62) + (1 << 62)
     for _ in range(MOST_LISTS):
         if begin < 0:
             break
         end = text.find(b"]", begin)
         if end - begin > LONG_BYTES and not _has_parts(text, begin + 1, end):
-            mark = b"[%d]" % (_MARK + len(lists))
+            mark = b"[%d]" % (first + len(lists))
             lists[mark] = view[begin : end + 1]
             pieces += (text[start:begin], mark)
             start, begin = end + 1, end

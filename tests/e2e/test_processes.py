@@ -102,6 +102,31 @@ def test_a_copy_has_no_files_but_its_own(start: Start) -> None:
         eventually(lambda: is_gone(worker) and is_gone(inventory))
 
 
+def test_copies_do_not_give_the_same_id_to_two_requests(start: Start) -> None:
+    with start(models=("digits/1",)) as running:
+        seen: list[str] = []
+
+        def ask_many() -> int:
+            seen.extend(infer(running, str(number)).headers["X-Request-Id"] for number in range(10))
+            return len({one[:12] for one in seen})  # as many as workers have answered
+
+        eventually(lambda: ask_many() >= 2)
+        os.kill(running.workers()[0], signal.SIGKILL)
+        eventually(lambda: ask_many() >= 3)
+        assert len(set(seen)) == len(seen)
+
+
+def test_a_controller_that_dies_while_the_workers_drain_is_replaced(start: Start) -> None:
+    with start("--drain-delay-seconds", "30", models=("digits/1",)) as running:
+        victim = running.child("service.control")
+        running.process.send_signal(signal.SIGTERM)
+        eventually(lambda: "draining" in running.log())
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: httpx.get(f"{running.admin}/metrics", timeout=5).status_code == 200)
+        assert running.child("service.control") != victim
+        assert running.stop() == 0  # a second signal ends the drain
+
+
 def test_without_the_fork_server_a_worker_starts_by_itself_and_the_next_has_another(start: Start) -> None:
     with start(models=("digits/1",)) as running:
         server = forkserver(running)
