@@ -11,11 +11,10 @@ from typing import NoReturn
 
 import msgspec
 
-from loadtests.faults.callers import Callers, Look, Sent
+from loadtests.faults.callers import END_SECONDS, Callers, Look, Sent
 from loadtests.load import LoadFailed
 from service.priority import come_first
 
-END_SECONDS = 60.0
 READ_BYTES = 1 << 20
 
 
@@ -61,17 +60,15 @@ class Apart:
 
     def stop(self) -> list[Sent]:
         """Send no more, wait for what is under way; all requests. Raises LoadFailed, TimeoutError."""
-        line, self._line = self._line, None
+        line = self._line
         if line is None:
             return self.sent
-        with line:
+        try:
             line.shutdown(socket.SHUT_WR)
             line.settimeout(END_SECONDS)
-            try:
-                content = b"".join(iter(lambda: line.recv(READ_BYTES), b""))
-            finally:
-                self._line = line
-                self._end()
+            content = b"".join(iter(lambda: line.recv(READ_BYTES), b""))
+        finally:
+            self._end()
         if not content:
             raise LoadFailed("the callers failed; what they said is above")
         told = msgspec.msgpack.decode(content, type=Told)

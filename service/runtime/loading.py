@@ -125,14 +125,15 @@ class Loader:
         """The limits of a version: what `model.toml` says, else those of the server."""
         concurrency, queue, seconds = execution.max_concurrency, execution.max_queue, execution.max_queue_seconds
         adaptive = execution.adaptive_concurrency
-        return Limits(
-            self.limits.max_concurrency if concurrency is None else concurrency,
-            self.limits.max_queue if queue is None else queue,
-            self.limits.batches if concurrency is None else concurrency,
-            self.limits.longest_wait_seconds if seconds is None else seconds,
-            self.limits.adaptive if adaptive is None else adaptive,
-            self.limits.overlap and concurrency is None,
-            self.limits.lone_core,
+        own = self.limits
+        return replace(
+            own,
+            max_concurrency=own.max_concurrency if concurrency is None else concurrency,
+            max_queue=own.max_queue if queue is None else queue,
+            batches=own.batches if concurrency is None else concurrency,
+            longest_wait_seconds=own.longest_wait_seconds if seconds is None else seconds,
+            adaptive=own.adaptive if adaptive is None else adaptive,
+            overlap=own.overlap and concurrency is None,
         )
 
     def _files(self, model: str, version: int) -> VersionFiles:

@@ -3,7 +3,7 @@
 import pytest
 
 from loadtests.faults.callers import Sent
-from loadtests.faults.worker_kills import Kill, losses
+from loadtests.faults.worker_kills import Kill, losses, respawns
 
 DYING = Kill(at=10.0, gone=10.3, replaced_seconds=0.4)
 
@@ -36,3 +36,12 @@ def test_a_request_that_nobody_ever_answered_is_no_matter_of_a_kill() -> None:
     found = figures(lost(9.9, 39.9, "TimeoutError"))
 
     assert (found["lost that were not under way at a kill"], found["lost that waited in vain"]) == (0, 1)
+
+
+def test_how_long_a_worker_was_missing_is_told_of_all_kills() -> None:
+    killed = [Kill(0.0, 0.1, 0.2), Kill(2.0, 2.1, 1.9), Kill(4.0, 4.5, 0.3)]
+    found = {figure.name: figure.value for figure in respawns(killed)}
+
+    assert found["seconds until replaced, longest"] == 1.9
+    assert found["seconds until replaced, median"] == 0.3
+    assert found["seconds until a process was gone, longest"] == 0.5
