@@ -73,7 +73,7 @@ class Forkserver:
     """
 
     def __init__(self, modules: list[str], fds: Sequence[int], environment: Mapping[str, str]) -> None:
-        self.closed = False
+        self._closed = False
         self._modules, self._fds, self._environment = modules, fds, environment
         self._process: asyncio.subprocess.Process | None = None
         self._line: socket.socket | None = None
@@ -93,7 +93,7 @@ class Forkserver:
             wish = json.dumps({"module": module, "fds": list(fds)}).encode()
             told = json.loads(await self._ask(wish, (stdin.fileno(), reports.fileno())))
             if told["pid"] < 0:
-                raise OSError(-told["pid"], os.strerror(-told["pid"]))
+                raise _error(-told["pid"])
             forked = Forked(told["pid"])
             await forked.listens_to(to_it)
             ours.pop_all()
@@ -107,17 +107,15 @@ class Forkserver:
                 socket.send_fds(line, [wish], pipes)
                 answering = asyncio.get_running_loop().sock_recv(line, ANSWER_BYTES)
                 answer = await asyncio.wait_for(answering, self._limit_seconds)
-                if answer:
-                    self._limit_seconds = COPY_SECONDS
-                    return answer
-            except TimeoutError:
+                if not answer:
+                    raise _error(errno.ECONNRESET)
+            except BaseException as error:
                 self._end()
-                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
-            except BaseException:
-                self._end()
+                if isinstance(error, TimeoutError):
+                    raise _error(errno.ETIMEDOUT) from None  # asyncio's has no number
                 raise
-            self._end()
-            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            self._limit_seconds = COPY_SECONDS
+            return answer
 
     async def _start(self) -> socket.socket:
         self._require_open()
@@ -138,12 +136,12 @@ class Forkserver:
         return ours
 
     def _require_open(self) -> None:
-        if self.closed:
-            raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
+        if self._closed:
+            raise _error(errno.ECONNABORTED)
 
     async def close(self) -> None:
         """End it for good, and let whoever waits for a copy have none. The copies go on."""
-        self.closed = True
+        self._closed = True
         if self._process is not None:
             self._kill()  # whoever waits reads the end of the line
             with suppress(TimeoutError):
@@ -161,3 +159,8 @@ class Forkserver:
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):  # its own `kill` would wait for it, before those who do
                 os.kill(self._process.pid, signal.SIGKILL)
+
+
+def _error(number: int) -> OSError:
+    """With its usual words."""
+    return OSError(number, os.strerror(number))
